@@ -1,1 +1,4 @@
-//! daemon
+//! The snapshotter process: containerd's requests in, mounts out.
+
+pub mod labels;
+pub mod layers;
