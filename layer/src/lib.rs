@@ -1,1 +1,26 @@
-//! layer
+//! One image layer, loaded as it is read: names and attributes from its zTOC, bytes span by span from a source, kept in a cache.
+
+mod background;
+mod cache;
+mod error;
+mod fetch;
+mod flights;
+mod inode;
+mod layer;
+mod metrics;
+mod options;
+mod readers;
+mod source;
+mod spans;
+mod tree;
+mod verify;
+
+pub use background::{Background, BackgroundOptions, DropPolicy};
+pub use cache::{Cache, CacheOptions, LocalWriter, Usage};
+pub use error::Error;
+pub use inode::Inode;
+pub use layer::{Layer, LayerId, Pending, Progress, Read};
+pub use metrics::{Counter, Metrics};
+pub use options::Options;
+pub use source::{Source, SourceError, SourceFailure};
+pub use tree::{Attr, Child, Children, Tree, TreeError, TreeOptions};
