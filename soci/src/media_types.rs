@@ -1,0 +1,8 @@
+//! Media types of SOCI artifacts.
+
+/// Config media type, and referrers artifact type, of a v1 index.
+pub const INDEX_V1: &str = "application/vnd.amazon.soci.index.v1+json";
+/// Config media type of a v2 index.
+pub const INDEX_V2: &str = "application/vnd.amazon.soci.index.v2+json";
+pub const ZTOC: &str = "application/octet-stream";
+pub const PREFETCH: &str = "application/vnd.amazon.soci.prefetch.v1+json";

@@ -1,0 +1,201 @@
+//! Modification times as zTOCs (RFC 3339) and PAX headers (decimal seconds) write them.
+
+/// Seconds since 1970 and the nanoseconds after them, also for times before 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mtime {
+    pub seconds: i64,
+    pub nanos: u32,
+}
+
+const YEAR_0: i64 = -62_167_219_200;
+const YEAR_10000: i64 = 253_402_300_800;
+
+impl Mtime {
+    /// `2006-01-02T15:04:05[.fraction](Z|±hh:mm)`, the fraction truncated to nanoseconds.
+    pub(crate) fn from_rfc3339(text: &[u8]) -> Option<Self> {
+        let (clock, rest) = text.split_first_chunk::<19>()?;
+        let [
+            y1,
+            y2,
+            y3,
+            y4,
+            b'-',
+            o1,
+            o2,
+            b'-',
+            d1,
+            d2,
+            b'T',
+            h1,
+            h2,
+            b':',
+            m1,
+            m2,
+            b':',
+            s1,
+            s2,
+        ] = *clock
+        else {
+            return None;
+        };
+        let year = i64::from(number(&[y1, y2, y3, y4])?);
+        let (month, day) = (number(&[o1, o2])?, number(&[d1, d2])?);
+        if day == 0 || day > days_in_month(year, month)? {
+            return None;
+        }
+        let seconds_of_day = clock_seconds(number(&[h1, h2])?, number(&[m1, m2])?)?
+            + i64::from(number(&[s1, s2]).filter(|s| *s < 60)?);
+
+        let (nanos, zone) = match rest.split_first() {
+            Some((b'.', rest)) => {
+                let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+                let (fraction, zone) = rest.split_at_checked(digits)?;
+                (nanos(fraction).filter(|_| digits > 0)?, zone)
+            }
+            _ => (0, rest),
+        };
+        let east = match *zone {
+            [b'Z'] => 0,
+            [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+                let offset = clock_seconds(number(&[h1, h2])?, number(&[m1, m2])?)?;
+                if sign == b'+' { offset } else { -offset }
+            }
+            _ => return None,
+        };
+        let seconds = days_since_1970(year, month, day) * 86_400 + seconds_of_day - east;
+        Some(Self { seconds, nanos })
+    }
+
+    /// `[-]seconds[.fraction]`, the fraction truncated to nanoseconds and carrying the sign.
+    pub(crate) fn from_pax(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let seconds: i64 = whole.parse().ok()?;
+        let nanos = nanos(fraction.as_bytes())?;
+        if nanos > 0 && whole.starts_with('-') {
+            Some(Self {
+                seconds: seconds.checked_sub(1)?,
+                nanos: 1_000_000_000 - nanos,
+            })
+        } else {
+            Some(Self { seconds, nanos })
+        }
+    }
+
+    /// Whether RFC 3339 can write this time; zTOC builders leave the field empty otherwise.
+    pub(crate) fn is_writable(self) -> bool {
+        (YEAR_0..YEAR_10000).contains(&self.seconds)
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |n, d| match d {
+        b'0'..=b'9' => Some(n * 10 + u32::from(d - b'0')),
+        _ => None,
+    })
+}
+
+fn nanos(fraction: &[u8]) -> Option<u32> {
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let padded = fraction.iter().copied().chain(std::iter::repeat(b'0'));
+    Some(padded.take(9).fold(0, |n, d| n * 10 + u32::from(d - b'0')))
+}
+
+fn clock_seconds(hours: u32, minutes: u32) -> Option<i64> {
+    (hours < 24 && minutes < 60).then(|| i64::from(hours * 3600 + minutes * 60))
+}
+
+fn days_in_month(year: i64, month: u32) -> Option<u32> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => Some(31),
+        4 | 6 | 9 | 11 => Some(30),
+        2 => Some(if leap { 29 } else { 28 }),
+        _ => None,
+    }
+}
+
+/// Counts in years that begin in March, so that the leap day is the last of its year.
+fn days_since_1970(year: i64, month: u32, day: u32) -> i64 {
+    let month = i64::from(month);
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    year * 365 + leap_days + (month * 153 + 2) / 5 + i64::from(day) - 1 - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<(i64, u32)>) {
+        let expected = expected.map(|(seconds, nanos)| Mtime { seconds, nanos });
+        assert_eq!(Mtime::from_rfc3339(text.as_bytes()), expected, "{text}");
+    }
+
+    #[test]
+    fn times_of_any_zone_name_the_same_instant() {
+        check("2023-11-14T22:13:20Z", Some((1_700_000_000, 0)));
+        check("2023-11-15T03:43:20+05:30", Some((1_700_000_000, 0)));
+        check("2023-11-14T14:13:20-08:00", Some((1_700_000_000, 0)));
+    }
+
+    #[test]
+    fn the_calendar_holds_at_its_edges() {
+        check("1970-01-01T00:00:00Z", Some((0, 0)));
+        check("1969-12-31T23:59:59.999999999Z", Some((-1, 999_999_999)));
+        check("2000-02-29T00:00:00Z", Some((951_782_400, 0)));
+        check("1900-02-29T00:00:00Z", None);
+        check("0000-01-01T00:00:00Z", Some((YEAR_0, 0)));
+        check("9999-12-31T23:59:59Z", Some((YEAR_10000 - 1, 0)));
+        check("0000-03-01T00:00:00Z", Some((YEAR_0 + 60 * 86_400, 0)));
+    }
+
+    #[test]
+    fn fractions_are_truncated_not_rounded() {
+        check("1970-01-01T00:00:00.5Z", Some((0, 500_000_000)));
+        check("1970-01-01T00:00:00.0000000019Z", Some((0, 1)));
+    }
+
+    #[test]
+    fn unreadable_times_are_absent() {
+        for text in [
+            "",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:60Z",
+            "1970-00-01T00:00:00Z",
+            "1970-01-00T00:00:00Z",
+            "1970-01-01T00:00:00+0100",
+            "1970-01-01T00:00:00ZZ",
+            "10000-01-01T00:00:00Z",
+        ] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn pax_fractions_carry_the_sign() {
+        for (text, expected) in [
+            ("1350244992.023960108", Some((1_350_244_992, 23_960_108))),
+            ("-1.3", Some((-2, 700_000_000))),
+            ("-0.3", Some((-1, 700_000_000))),
+            ("-1.0", Some((-1, 0))),
+            ("1.", Some((1, 0))),
+            ("0.0000000019", Some((0, 1))),
+            (".3", None),
+            ("1.2x", None),
+            ("", None),
+            ("-9223372036854775808.1", None),
+        ] {
+            let expected = expected.map(|(seconds, nanos)| Mtime { seconds, nanos });
+            assert_eq!(Mtime::from_pax(text.as_bytes()), expected, "{text}");
+        }
+    }
+}
