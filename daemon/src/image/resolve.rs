@@ -1,0 +1,261 @@
+//! One flight per image and per layer, whoever asks: discovery, resolution, what is remembered of both.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{BoxFuture, FutureExt, Shared};
+use oci_spec::image::Digest;
+use parking_lot::Mutex;
+use registry::Registry;
+use tokio::sync::Semaphore;
+
+use super::LayerRequest;
+use super::discovery::{self, Found, Ways};
+use super::open::{Opener, Origin, Served};
+
+/// How long a failure is remembered: long enough for the other layers of the same pull, short enough
+/// that an index pushed meanwhile is found by the next one.
+const FORGET_FAILURE: Duration = Duration::from_secs(10);
+/// How long a success is kept for the layers that follow.
+const FORGET_SUCCESS: Duration = Duration::from_secs(120);
+/// Flights remembered of each kind.
+const MAX_FLIGHTS: usize = 4096;
+
+/// Why containerd has to unpack a layer itself.
+pub type Reason = Arc<str>;
+
+type Flight<T> = Shared<BoxFuture<'static, Result<T, Reason>>>;
+
+pub struct Options {
+    pub ways: Ways,
+    /// Layers smaller than this many bytes are pulled whole.
+    pub min_layer_size: u64,
+    pub mount_timeout: Duration,
+    /// Layers resolved at the same time.
+    pub max_concurrency: usize,
+}
+
+/// The images whose layers are being asked for.
+pub struct Images {
+    registry: Registry,
+    opener: Arc<Opener>,
+    options: Options,
+    images: Flights<ImageKey, Arc<Image>>,
+    layers: Flights<(ImageKey, Digest), Served>,
+    permits: Semaphore,
+}
+
+/// An image with an index.
+struct Image {
+    origin: Origin,
+    found: Found,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ImageKey {
+    repository: String,
+    manifest: Digest,
+    index: Option<Digest>,
+}
+
+impl Images {
+    pub fn new(registry: Registry, opener: Arc<Opener>, options: Options) -> Self {
+        let permits = Semaphore::new(options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Self {
+            registry,
+            opener,
+            options,
+            images: Flights::default(),
+            layers: Flights::default(),
+            permits,
+        }
+    }
+
+    /// The layer of `request`, ready to be mounted.
+    pub async fn resolve(self: &Arc<Self>, request: &LayerRequest) -> Result<Served, Reason> {
+        let key = ImageKey {
+            repository: format!("{}/{}", request.image.registry(), request.image.repository()),
+            manifest: request.manifest.clone(),
+            index: request.index.clone(),
+        };
+        let image = self
+            .images
+            .join(key.clone(), || {
+                let (this, request) = (Arc::clone(self), request.clone());
+                async move { this.discover(request).await }.boxed()
+            })
+            .await?;
+        // The layers above will be asked for next; their round trips pass beside this one's.
+        for above in &request.above {
+            tokio::spawn(self.layer(&key, &image, above.clone(), None));
+        }
+        self.layer(&key, &image, request.layer.clone(), request.size).await
+    }
+
+    /// Forgets what was remembered for a layer now mounted: the mount keeps it open from here on.
+    pub fn mounted(&self, request: &LayerRequest) {
+        self.layers.forget(|(image, layer)| {
+            image.manifest == request.manifest && *layer == request.layer
+        });
+    }
+
+    fn layer(
+        self: &Arc<Self>,
+        key: &ImageKey,
+        image: &Arc<Image>,
+        layer: Digest,
+        size: Option<u64>,
+    ) -> Flight<Served> {
+        self.layers.join((key.clone(), layer.clone()), || {
+            let (this, image) = (Arc::clone(self), Arc::clone(image));
+            async move {
+                let permit = this.permits.acquire().await;
+                let _permit = permit.map_err(|_| Reason::from("the daemon is shutting down"))?;
+                this.serve(&image, layer, size).await
+            }
+            .boxed()
+        })
+    }
+
+    /// Says once per image which way it goes, and why.
+    async fn discover(&self, request: LayerRequest) -> Result<Arc<Image>, Reason> {
+        let image = request.image.whole();
+        let manifest = request.manifest.clone();
+        let repository = self.registry.repository(&request.image);
+        match discovery::find(&repository, &request, self.options.ways).await {
+            Ok(found) => {
+                tracing::info!(
+                    image,
+                    %manifest,
+                    index = %found.digest,
+                    way = %found.way,
+                    "image has a SOCI index: its layers are loaded lazily",
+                );
+                Ok(Arc::new(Image { origin: Origin { image, manifest, repository }, found }))
+            }
+            Err(reason) => {
+                tracing::info!(
+                    image,
+                    %manifest,
+                    %reason,
+                    "image has no usable SOCI index: its layers are left to containerd",
+                );
+                Err(format!("the image has no usable SOCI index: {reason}").into())
+            }
+        }
+    }
+
+    async fn serve(&self, image: &Image, layer: Digest, size: Option<u64>) -> Result<Served, Reason> {
+        let index = &image.found.index;
+        let reason = match index.ztoc(&layer) {
+            None => "the index has no zTOC for it".to_owned(),
+            Some(_) if size.is_some_and(|size| size < self.options.min_layer_size) => {
+                "it is smaller than snapshotter.min_layer_size".to_owned()
+            }
+            Some(descriptor) => {
+                let lazily = self.opener.lazily(&image.origin, index, descriptor, size);
+                match tokio::time::timeout(self.options.mount_timeout, lazily).await {
+                    Ok(Ok(served)) => return Ok(served),
+                    Ok(Err(reason)) => reason,
+                    Err(_) => format!(
+                        "it could not be resolved within mount_timeout_sec = {}",
+                        self.options.mount_timeout.as_secs()
+                    ),
+                }
+            }
+        };
+        match self.opener.pulled(&image.origin, &layer, reason.clone()).await {
+            Ok(served) => Ok(served),
+            Err(error) => {
+                Err(format!("not loaded lazily: {reason}; not pulled whole either: {error}").into())
+            }
+        }
+    }
+}
+
+struct Remembered<T: Clone> {
+    flight: Flight<T>,
+    since: Instant,
+}
+
+impl<T: Clone> Remembered<T> {
+    fn is_fresh(&self) -> bool {
+        let limit = match self.flight.peek() {
+            None => return true,
+            Some(Ok(_)) => FORGET_SUCCESS,
+            Some(Err(_)) => FORGET_FAILURE,
+        };
+        self.since.elapsed() < limit
+    }
+}
+
+/// Work under way or just done, by key.
+struct Flights<K, T: Clone>(Mutex<HashMap<K, Remembered<T>>>);
+
+impl<K, T: Clone> Default for Flights<K, T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, T: Clone> Flights<K, T> {
+    /// Joins the flight of `key`, or starts one.
+    fn join(
+        &self,
+        key: K,
+        start: impl FnOnce() -> BoxFuture<'static, Result<T, Reason>>,
+    ) -> Flight<T> {
+        let mut flights = self.0.lock();
+        flights.retain(|_, known| known.is_fresh());
+        if let Some(known) = flights.get(&key) {
+            return known.flight.clone();
+        }
+        let flight = start().shared();
+        // Past the bound work is done for each asker by itself, which is slower and still right.
+        if flights.len() < MAX_FLIGHTS {
+            flights.insert(key, Remembered { flight: flight.clone(), since: Instant::now() });
+        }
+        flight
+    }
+
+    fn forget(&self, matches: impl Fn(&K) -> bool) {
+        self.0.lock().retain(|key, known| known.flight.peek().is_none() || !matches(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    async fn ask(flights: &Flights<u8, usize>, count: &Arc<AtomicUsize>) -> Result<usize, Reason> {
+        let count = Arc::clone(count);
+        flights
+            .join(1, || {
+                async move {
+                    tokio::task::yield_now().await;
+                    Ok(count.fetch_add(1, Ordering::Relaxed))
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn layers_of_one_pull_ask_for_their_index_once() {
+        let (flights, count) = (Flights::default(), Arc::default());
+        let answers = futures_util::future::join_all((0..32).map(|_| ask(&flights, &count))).await;
+        assert!(answers.iter().all(|answer| *answer == Ok(0)));
+        assert_eq!(count.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_layer_that_is_mounted_is_not_kept_open_by_what_is_remembered() {
+        let (flights, count) = (Flights::default(), Arc::default());
+        assert_eq!(ask(&flights, &count).await, Ok(0));
+        flights.forget(|key| *key == 1);
+        assert_eq!(ask(&flights, &count).await, Ok(1));
+    }
+}
