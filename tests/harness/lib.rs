@@ -1,1 +1,19 @@
-//! harness
+//! What the whole-system tests and the benchmarks stand on: real images, real and faulty registries,
+//! a slow link, private containerds, the snapshotter under test, and a comparison of directory trees.
+
+pub mod cache;
+pub mod command;
+pub mod containerd;
+pub mod cri;
+pub mod distribution;
+pub mod image;
+pub mod layout;
+pub mod link;
+pub mod mountinfo;
+pub mod process;
+pub mod registry;
+pub mod runtime;
+pub mod snapshotter;
+pub mod stack;
+pub mod tar;
+pub mod tree;
