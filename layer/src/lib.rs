@@ -23,4 +23,5 @@ pub use layer::{Layer, LayerId, Pending, Progress, Read};
 pub use metrics::{Counter, Metrics};
 pub use options::Options;
 pub use source::{Source, SourceError, SourceFailure};
+pub use soci::toc::{Kind, Mtime};
 pub use tree::{Attr, Child, Children, Tree, TreeError, TreeOptions};
