@@ -1,21 +1,20 @@
 //! Fills layers while no reader waits: what a prefetch list names first, then every missing span.
 
 use crate::cache::Cache;
+use crate::error::Error;
 use crate::layer::Layer;
+use crate::queue::{DropPolicy, Job, Next, Queue};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
-
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub enum DropPolicy {
-    Newest,
-    Oldest,
-}
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 #[derive(Clone, Debug)]
 pub struct BackgroundOptions {
     /// Off: only prefetch lists are worked through.
     pub enabled: bool,
-    /// How long nothing is filled after a layer was added.
+    /// How long nothing is filled after a layer was added. Prefetch lists do not wait for it.
     pub silence_period: Duration,
     /// How long nothing is filled after a reader waited.
     pub reader_silence: Duration,
@@ -27,6 +26,7 @@ pub struct BackgroundOptions {
     /// How many layers may wait to be filled.
     pub queue: usize,
     pub drop: DropPolicy,
+    /// A layer that fails is tried again after this, then after twice as long and so on.
     pub min_backoff: Duration,
     pub max_backoff: Duration,
 }
@@ -50,17 +50,148 @@ impl Default for BackgroundOptions {
 
 /// One per process; its workers stop when it is dropped.
 pub struct Background {
-    _private: (),
+    shared: Arc<Shared>,
+    _workers: JoinSet<()>,
+}
+
+struct Shared {
+    cache: Arc<Cache>,
+    options: BackgroundOptions,
+    queue: Queue,
 }
 
 impl Background {
     /// Needs a tokio runtime around it.
     pub fn start(cache: &Arc<Cache>, options: BackgroundOptions) -> Background {
-        let _ = (cache, options);
-        Background { _private: () }
+        let queue = Queue::new(options.queue, options.drop, options.enabled);
+        let shared = Arc::new(Shared {
+            cache: Arc::clone(cache),
+            options,
+            queue,
+        });
+        let mut workers = JoinSet::new();
+        for _ in 0..shared.options.concurrency.max(1) {
+            let shared = Arc::clone(&shared);
+            workers.spawn(async move { shared.work().await });
+        }
+        Background {
+            shared,
+            _workers: workers,
+        }
     }
+
     /// Does not keep the layer alive.
     pub fn add(&self, layer: &Arc<Layer>) {
-        let _ = layer;
+        let silent_until = Instant::now() + self.shared.options.silence_period;
+        if let Some(dropped) = self.shared.queue.push(Job::new(layer), silent_until) {
+            self.shared.cache.metrics().background_dropped.add(1);
+            tracing::debug!(target: "layer", layer = %dropped, "not filled in the background: queue is full");
+        }
+        self.shared.cache.work.notify_waiters();
     }
+}
+
+enum Step {
+    Again,
+    Finished,
+    /// There is no room: later there may be.
+    Later,
+}
+
+impl Shared {
+    async fn work(&self) {
+        loop {
+            // Registered before looking, so that no notice is missed.
+            let mut notice = std::pin::pin!(self.cache.work.notified());
+            notice.as_mut().enable();
+            match self.queue.next(Instant::now()) {
+                Next::Job(job) => self.run(job).await,
+                Next::At(time) => {
+                    tokio::select! {
+                        () = notice => {}
+                        () = sleep_until(time) => {}
+                    }
+                }
+                Next::Idle => notice.await,
+            }
+        }
+    }
+
+    async fn run(&self, mut job: Job) {
+        let silence = if job.is_hinted() {
+            Duration::ZERO
+        } else {
+            self.options.reader_silence
+        };
+        self.cache.readers.quiet(silence).await;
+        // Only now, so that a layer does not outlive its mount by waiting here.
+        let Some(layer) = job.layer() else {
+            return;
+        };
+        match self.step(&layer, &mut job).await {
+            Ok(Step::Finished) => return,
+            Ok(Step::Again) => job.succeeded(),
+            Ok(Step::Later) => job.retry_at(Instant::now() + self.options.max_backoff),
+            Err(error) => {
+                self.cache.metrics().background_failures.add(1);
+                let wait = backoff(&self.options, job.failed());
+                tracing::debug!(
+                    target: "layer",
+                    layer = %layer.name(),
+                    %error,
+                    wait_ms = wait.as_millis(),
+                    "background fill failed, tried again later"
+                );
+                job.retry_at(Instant::now() + wait);
+            }
+        }
+        self.queue.put_back(job);
+        if !self.options.fetch_period.is_zero() {
+            sleep(self.options.fetch_period).await;
+        }
+    }
+
+    async fn step(&self, layer: &Arc<Layer>, job: &mut Job) -> Result<Step, Error> {
+        if let Some(hint) = layer.take_hint() {
+            return self.prefetch(layer, hint).await;
+        }
+        if !self.options.enabled {
+            return Ok(Step::Again);
+        }
+        if !layer.can_be_filled() {
+            return Ok(Step::Finished);
+        }
+        if !self.cache.has_room(self.options.request) {
+            return Ok(Step::Later);
+        }
+        self.cache.metrics().background_gaps.add(1);
+        match layer
+            .fill(job.cursor..layer.spans(), self.options.request)
+            .await?
+        {
+            Some(next) => {
+                job.cursor = next;
+                Ok(Step::Again)
+            }
+            None => Ok(Step::Finished),
+        }
+    }
+
+    async fn prefetch(&self, layer: &Arc<Layer>, hint: Range<u32>) -> Result<Step, Error> {
+        let filled = layer.fill(hint.clone(), self.options.request).await;
+        match filled {
+            Ok(Some(next)) if next < hint.end => layer.put_hint_back(next..hint.end),
+            Ok(_) => {}
+            Err(_) => layer.put_hint_back(hint),
+        }
+        filled.map(|_| Step::Again)
+    }
+}
+
+fn backoff(options: &BackgroundOptions, failures: u32) -> Duration {
+    let doubled = 2u32.saturating_pow(failures.saturating_sub(1));
+    options
+        .min_backoff
+        .saturating_mul(doubled)
+        .min(options.max_backoff)
 }

@@ -14,19 +14,35 @@ pub enum Error {
     #[error("{layer}: inode {inode} is not a regular file")]
     NotAFile { layer: Arc<str>, inode: Inode },
     #[error("{layer}: its source cannot be reached now, reads are tried again: {source}")]
-    Unreachable { layer: Arc<str>, source: SourceError },
+    Unreachable {
+        layer: Arc<str>,
+        source: SourceError,
+    },
     #[error("{layer}: access denied, check the registry credentials of this image: {source}")]
-    Denied { layer: Arc<str>, source: SourceError },
+    Denied {
+        layer: Arc<str>,
+        source: SourceError,
+    },
     #[error("{layer}: the registry no longer has this blob: {source}")]
-    Missing { layer: Arc<str>, source: SourceError },
+    Missing {
+        layer: Arc<str>,
+        source: SourceError,
+    },
     #[error("{layer}: the registry cannot serve it in ranges: {source}")]
-    Refused { layer: Arc<str>, source: SourceError },
+    Refused {
+        layer: Arc<str>,
+        source: SourceError,
+    },
     #[error("{layer}: {what}; these bytes are not served")]
     Corrupt { layer: Arc<str>, what: Arc<str> },
     #[error("{layer}: cannot be shown as unpacking would show it, pull it normally: {reason}")]
     Unfit { layer: Arc<str>, reason: TreeError },
     #[error("cannot {what} {}: {source}", path.display())]
-    Disk { what: &'static str, path: PathBuf, source: Arc<io::Error> },
+    Disk {
+        what: &'static str,
+        path: PathBuf,
+        source: Arc<io::Error>,
+    },
     #[error("{layer}: reading stopped because the process is shutting down")]
     Stopped { layer: Arc<str> },
 }
@@ -38,7 +54,10 @@ impl Error {
     }
 
     pub(crate) fn corrupt(layer: &Arc<str>, what: impl std::fmt::Display) -> Error {
-        Error::Corrupt { layer: Arc::clone(layer), what: what.to_string().into() }
+        Error::Corrupt {
+            layer: Arc::clone(layer),
+            what: what.to_string().into(),
+        }
     }
 
     pub(crate) fn from_source(layer: &Arc<str>, source: SourceError) -> Error {
@@ -52,6 +71,10 @@ impl Error {
     }
 
     pub(crate) fn disk(what: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::Disk { what, path: path.to_owned(), source: Arc::new(source) }
+        Error::Disk {
+            what,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
     }
 }

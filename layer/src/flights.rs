@@ -1,1 +1,127 @@
-//! flights
+//! One flight per span: whoever needs a span that is under way waits for it.
+
+use crate::error::Error;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+pub(crate) type Outcome = Result<Bytes, Error>;
+
+#[derive(Default)]
+pub(crate) struct Flights {
+    under_way: Mutex<HashMap<u32, watch::Receiver<Option<Outcome>>>>,
+}
+
+/// What `claim` found out about one span.
+pub(crate) enum Claim<P> {
+    Present(P),
+    Flight(Flight),
+    Lead(Lead),
+}
+
+/// The duty to bring one span. A lead that is dropped without an outcome lets its waiters claim again.
+pub(crate) struct Lead {
+    pub(crate) span: u32,
+    outcome: watch::Sender<Option<Outcome>>,
+    flights: Arc<Flights>,
+}
+
+/// Somebody brings this span.
+pub(crate) struct Flight(watch::Receiver<Option<Outcome>>);
+
+impl Flights {
+    /// Asks `present` only where nobody is bringing the span. A lead ends after its span has become present:
+    /// so a span is at no moment neither present nor under way.
+    pub(crate) fn claim<P>(
+        self: &Arc<Self>,
+        spans: &[u32],
+        present: impl Fn(u32) -> Option<P>,
+    ) -> Vec<(u32, Claim<P>)> {
+        let mut under_way = self.under_way.lock();
+        let mut claim = |span| {
+            if let Some(flight) = under_way.get(&span) {
+                return Claim::Flight(Flight(flight.clone()));
+            }
+            if let Some(present) = present(span) {
+                return Claim::Present(present);
+            }
+            let (outcome, flight) = watch::channel(None);
+            under_way.insert(span, flight);
+            Claim::Lead(Lead {
+                span,
+                outcome,
+                flights: Arc::clone(self),
+            })
+        };
+        spans.iter().map(|&span| (span, claim(span))).collect()
+    }
+}
+
+impl Lead {
+    /// Wakes everybody who waits. The span stays claimed until the lead is dropped.
+    pub(crate) fn announce(&self, outcome: Outcome) {
+        self.outcome.send_replace(Some(outcome));
+    }
+
+    pub(crate) fn flight(&self) -> Flight {
+        Flight(self.outcome.subscribe())
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.flights.under_way.lock().remove(&self.span);
+    }
+}
+
+impl Flight {
+    /// None when the lead died: claim again.
+    pub(crate) async fn wait(mut self) -> Option<Outcome> {
+        let outcome = self.0.wait_for(Option::is_some).await.ok()?;
+        outcome.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(flights: &Arc<Flights>, span: u32) -> Claim<()> {
+        let mut claims = flights.claim(&[span], |_| None);
+        claims.pop().unwrap().1
+    }
+
+    #[tokio::test]
+    async fn waiters_of_a_dead_lead_are_not_stranded() {
+        let flights = Arc::new(Flights::default());
+        let Claim::Lead(lead) = check(&flights, 3) else {
+            panic!("nobody else is here")
+        };
+        let Claim::Flight(flight) = check(&flights, 3) else {
+            panic!("the lead is under way")
+        };
+        drop(lead);
+        assert!(flight.wait().await.is_none());
+        assert!(matches!(check(&flights, 3), Claim::Lead(_)));
+    }
+
+    #[tokio::test]
+    async fn an_outcome_reaches_those_who_come_before_and_after() {
+        let flights = Arc::new(Flights::default());
+        let Claim::Lead(lead) = check(&flights, 3) else {
+            panic!("nobody else is here")
+        };
+        let Claim::Flight(early) = check(&flights, 3) else {
+            panic!("the lead is under way")
+        };
+        lead.announce(Ok(Bytes::from_static(b"span")));
+        let Claim::Flight(late) = check(&flights, 3) else {
+            panic!("the lead is not dropped")
+        };
+        assert_eq!(early.wait().await.unwrap().unwrap(), "span");
+        drop(lead);
+        assert_eq!(late.wait().await.unwrap().unwrap(), "span");
+    }
+}

@@ -16,12 +16,17 @@ impl Inode {
 
     /// Position in the tree's arrays; the tree has at most `u32::MAX` of them.
     pub(crate) fn node(self) -> Option<u32> {
-        self.0.checked_sub(1).and_then(|node| u32::try_from(node).ok())
+        self.0
+            .checked_sub(1)
+            .and_then(|node| u32::try_from(node).ok())
     }
 
     /// The entry whose bytes this inode has. Meaningful for regular files only.
     pub(crate) fn entry(self) -> Option<EntryId> {
-        self.0.checked_sub(2).and_then(|entry| u32::try_from(entry).ok()).map(EntryId)
+        self.0
+            .checked_sub(2)
+            .and_then(|entry| u32::try_from(entry).ok())
+            .map(EntryId)
     }
 }
 

@@ -1,22 +1,31 @@
-//! One mounted layer: its tree, its spans and what is resident of them.
+//! One mounted layer: its tree, its spans, and reads across both.
 
-use crate::cache::Cache;
+use crate::assemble::assemble;
+use crate::cache::{CHUNK, Cache, Presence};
 use crate::error::Error;
+use crate::fetch::{Loader, Urgency};
 use crate::inode::Inode;
 use crate::options::Options;
 use crate::source::Source;
-use crate::tree::{Tree, TreeError};
+use crate::spans::gaps;
+use crate::tree::Tree;
+use crate::verify::{self, Verified};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use oci_spec::image::Digest;
-use soci::spans::SpanTable;
-use soci::toc::Toc;
+use parking_lot::Mutex;
+use soci::spans::{SpanId, SpanTable};
+use soci::toc::{EntryId, Toc};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+
+/// More hints than this are noise.
+const MAX_HINTS: usize = 4096;
 
 /// Which bytes, and the image they are read for.
 #[derive(Clone, Debug)]
@@ -31,6 +40,7 @@ pub struct LayerId {
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub struct Progress {
+    /// Bytes of the tar that are in the cache.
     pub resident: u64,
     pub total: u64,
     pub complete: bool,
@@ -42,11 +52,13 @@ pub enum Read {
     Pending(Pending),
 }
 
-/// Bytes on their way. Dropping it ends this reader's wait, not the fetch others may wait for. Needs a tokio runtime around it.
+/// Bytes on their way. Dropping it ends this reader's wait, not the fetch that others may wait for.
+/// Has to be polled in a tokio runtime.
 pub struct Pending(BoxFuture<'static, Result<Bytes, Error>>);
 
 impl Future for Pending {
     type Output = Result<Bytes, Error>;
+
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(context)
     }
@@ -54,10 +66,13 @@ impl Future for Pending {
 
 pub struct Layer {
     tree: Tree,
+    loader: Arc<Loader>,
+    verified: Option<Verified>,
+    hints: Mutex<VecDeque<Range<u32>>>,
 }
 
 impl Layer {
-    /// `windows` is the zTOC blob: the windows of its checkpoints are read from it as they are needed. No I/O on the network.
+    /// `windows` is the zTOC blob: what precedes a span is read from it when it is needed. Blocks, but not on the network.
     pub fn open(
         cache: &Arc<Cache>,
         id: LayerId,
@@ -67,33 +82,268 @@ impl Layer {
         source: Arc<dyn Source>,
         options: &Options,
     ) -> Result<Arc<Layer>, Error> {
-        let _ = (cache, id, toc, spans, windows, source, options);
-        Err(Error::Unfit { layer: "".into(), reason: TreeError::Stub })
+        Layer::assemble(cache, id, toc, spans, Some(windows), Some(source), options)
     }
 
-    /// A layer whose whole tar a `LocalWriter` has put in the cache.
+    /// A layer whose whole tar a `LocalWriter` has put in the cache. Blocks.
     pub fn open_local(
         cache: &Arc<Cache>,
         id: LayerId,
         toc: Toc,
         options: &Options,
     ) -> Result<Arc<Layer>, Error> {
-        let _ = (cache, id, toc, options);
-        Err(Error::Unfit { layer: "".into(), reason: TreeError::Stub })
+        let size = cache.local_size(&id.layer)?.ok_or_else(|| {
+            let name = name(&id);
+            Error::corrupt(
+                &name,
+                "its tar is not in the cache; remove the image and pull it again",
+            )
+        })?;
+        let id = LayerId { ztoc: None, ..id };
+        let spans = SpanTable::whole(size, CHUNK);
+        Layer::assemble(cache, id, toc, spans, None, None, options)
+    }
+
+    fn assemble(
+        cache: &Arc<Cache>,
+        id: LayerId,
+        toc: Toc,
+        spans: SpanTable,
+        windows: Option<File>,
+        source: Option<Arc<dyn Source>>,
+        options: &Options,
+    ) -> Result<Arc<Layer>, Error> {
+        let name = name(&id);
+        let entries = toc.len();
+        let tree = Tree::build(toc, &options.tree).map_err(|reason| Error::Unfit {
+            layer: Arc::clone(&name),
+            reason,
+        })?;
+        let table = Arc::new(spans);
+        let store = cache.store(&id.layer, id.ztoc.as_ref(), &table)?;
+        let loader = Loader {
+            name,
+            cache: Arc::clone(cache),
+            store,
+            table,
+            windows,
+            source,
+            retries: options.max_span_verification_retries,
+            max_request: options.max_request,
+        };
+        Ok(Arc::new(Layer {
+            tree,
+            loader: Arc::new(loader),
+            verified: (!options.disable_verification).then(|| Verified::none(entries)),
+            hints: Mutex::default(),
+        }))
     }
 
     pub fn tree(&self) -> &Tree {
         &self.tree
     }
+
+    /// Less than `size` bytes come only at the end of the file. Never waits: what is not here is `Pending`.
     pub fn read(self: &Arc<Self>, inode: Inode, offset: u64, size: u32) -> Read {
-        let _ = (inode, offset, size);
-        Read::Ready(Bytes::new())
+        let Some((id, entry)) = self.tree.data(inode) else {
+            return Read::Failed(self.not_a_file(inode));
+        };
+        let end = offset.saturating_add(u64::from(size)).min(entry.size());
+        if offset >= end {
+            return Read::Ready(Bytes::new());
+        }
+        let start = entry.offset();
+        let (Some(start), Some(end)) = (start.checked_add(offset), start.checked_add(end)) else {
+            return Read::Failed(self.beyond(id));
+        };
+        let tar = start..end;
+        if tar.end > self.loader.table.uncompressed_size() {
+            return Read::Failed(self.beyond(id));
+        }
+        match self.resident(id, &tar, &[]) {
+            Ok(Some(bytes)) => {
+                self.loader.cache.metrics().hits.add(1);
+                Read::Ready(bytes)
+            }
+            Ok(None) => {
+                self.loader.cache.metrics().misses.add(1);
+                let waiting = self.loader.cache.readers.enter();
+                let layer = Arc::clone(self);
+                Read::Pending(Pending(Box::pin(async move {
+                    let _waiting = waiting;
+                    layer.wait_for(id, tar).await
+                })))
+            }
+            Err(error) => Read::Failed(error),
+        }
     }
-    /// Hints that these spans will be read soon; `Background` gets them before everything else.
+
+    async fn wait_for(&self, id: EntryId, tar: Range<u64>) -> Result<Bytes, Error> {
+        let table = &self.loader.table;
+        let mut wanted: Vec<u32> = table.covering(tar.clone()).collect();
+        if let Some(header) = self.unverified_header(id)? {
+            wanted.extend(table.covering(header));
+            wanted.sort_unstable();
+            wanted.dedup();
+        }
+        for thorough in [false, true] {
+            let brought = self
+                .loader
+                .bring(&wanted, thorough, Urgency::Reader)
+                .await?;
+            // Missing only if the cache lost it meanwhile.
+            if let Some(bytes) = self.resident(id, &tar, &brought)? {
+                return Ok(bytes);
+            }
+        }
+        Err(self.beyond(id))
+    }
+
+    /// The bytes, once the file's own header agrees with what the zTOC says of it.
+    fn resident(
+        &self,
+        id: EntryId,
+        tar: &Range<u64>,
+        brought: &[(u32, Bytes)],
+    ) -> Result<Option<Bytes>, Error> {
+        let store = &self.loader.store;
+        if let Some(header) = self.unverified_header(id)? {
+            let Some(bytes) = assemble(store, header, brought) else {
+                return Ok(None);
+            };
+            if let (Some(entry), Some(verified)) = (self.tree.toc().entry(id), &self.verified) {
+                verify::check(&self.loader.name, &bytes, &entry).inspect_err(|_| {
+                    self.loader
+                        .cache
+                        .metrics()
+                        .header_verification_failures
+                        .add(1);
+                })?;
+                verified.insert(id);
+            }
+        }
+        let bytes = assemble(store, tar.clone(), brought);
+        if let Some(bytes) = &bytes {
+            let len = u64::try_from(bytes.len()).unwrap_or(0);
+            self.loader.cache.metrics().read_bytes.add(len);
+        }
+        Ok(bytes)
+    }
+
+    fn unverified_header(&self, id: EntryId) -> Result<Option<Range<u64>>, Error> {
+        if self
+            .verified
+            .as_ref()
+            .is_none_or(|verified| verified.contains(id))
+        {
+            return Ok(None);
+        }
+        let entry = self.tree.toc().entry(id);
+        entry
+            .map(|entry| verify::header(&self.loader.name, &entry))
+            .transpose()
+    }
+
+    /// These spans will be read soon: `Background` gets them before everything else.
     pub fn prefetch(&self, spans: Range<u32>) {
-        let _ = spans;
+        let spans = spans.start..spans.end.min(self.loader.table.len());
+        {
+            let mut hints = self.hints.lock();
+            if spans.is_empty() || hints.len() >= MAX_HINTS {
+                return;
+            }
+            hints.push_back(spans);
+        }
+        self.loader.cache.work.notify_waiters();
     }
+
     pub fn progress(&self) -> Progress {
-        Progress { resident: 0, total: 0, complete: false }
+        let total = self.loader.table.uncompressed_size();
+        let store = &self.loader.store;
+        let resident = if store.has_disk() {
+            store.resident()
+        } else {
+            let here = |span: &u32| store.presence(*span) != Presence::Absent;
+            (0..self.loader.table.len())
+                .filter(here)
+                .map(|span| self.inflated(span))
+                .sum()
+        };
+        Progress {
+            resident,
+            total,
+            complete: resident >= total,
+        }
     }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.loader.name
+    }
+
+    pub(crate) fn spans(&self) -> u32 {
+        self.loader.table.len()
+    }
+
+    /// Whether filling it makes sense: without a disk it would only push out what readers use.
+    pub(crate) fn can_be_filled(&self) -> bool {
+        self.loader.store.has_disk() && self.loader.source.is_some()
+    }
+
+    pub(crate) fn has_hints(&self) -> bool {
+        !self.hints.lock().is_empty()
+    }
+
+    pub(crate) fn take_hint(&self) -> Option<Range<u32>> {
+        self.hints.lock().pop_front()
+    }
+
+    pub(crate) fn put_hint_back(&self, hint: Range<u32>) {
+        self.hints.lock().push_front(hint);
+    }
+
+    /// Brings the first gap among these spans, of at most `limit` compressed bytes. Returns where to go on; None at the end.
+    pub(crate) async fn fill(&self, spans: Range<u32>, limit: u64) -> Result<Option<u32>, Error> {
+        let table = &self.loader.table;
+        let missing = spans.filter(|&span| {
+            self.inflated(span) > 0 && self.loader.store.presence(span) == Presence::Absent
+        });
+        let limit = limit.min(self.loader.max_request);
+        let first = gaps(missing, limit, |span| table.compressed(SpanId(span)))
+            .into_iter()
+            .next();
+        let Some(gap) = first else {
+            return Ok(None);
+        };
+        let wanted: Vec<u32> = gap.spans.clone().collect();
+        self.loader
+            .bring(&wanted, false, Urgency::Background)
+            .await?;
+        Ok(Some(gap.spans.end))
+    }
+
+    fn inflated(&self, span: u32) -> u64 {
+        let range = self
+            .loader
+            .table
+            .uncompressed(SpanId(span))
+            .unwrap_or_default();
+        range.end.saturating_sub(range.start)
+    }
+
+    fn not_a_file(&self, inode: Inode) -> Error {
+        let layer = Arc::clone(&self.loader.name);
+        match self.tree.attr(inode) {
+            Some(_) => Error::NotAFile { layer, inode },
+            None => Error::NoEntry { layer, inode },
+        }
+    }
+
+    fn beyond(&self, id: EntryId) -> Error {
+        let what = format_args!("zTOC entry {} lies beyond the end of the layer", id.0);
+        Error::corrupt(&self.loader.name, what)
+    }
+}
+
+fn name(id: &LayerId) -> Arc<str> {
+    format!("layer {} of {}", id.layer, id.image).into()
 }

@@ -1,5 +1,6 @@
 //! One image layer, loaded as it is read: names and attributes from its zTOC, bytes span by span from a source, kept in a cache.
 
+mod assemble;
 mod background;
 mod cache;
 mod error;
@@ -9,19 +10,21 @@ mod inode;
 mod layer;
 mod metrics;
 mod options;
+mod queue;
 mod readers;
 mod source;
 mod spans;
 mod tree;
 mod verify;
 
-pub use background::{Background, BackgroundOptions, DropPolicy};
+pub use background::{Background, BackgroundOptions};
 pub use cache::{Cache, CacheOptions, LocalWriter, Usage};
 pub use error::Error;
 pub use inode::Inode;
 pub use layer::{Layer, LayerId, Pending, Progress, Read};
 pub use metrics::{Counter, Metrics};
 pub use options::Options;
-pub use source::{Source, SourceError, SourceFailure};
+pub use queue::DropPolicy;
 pub use soci::toc::{Kind, Mtime};
+pub use source::{Source, SourceError, SourceFailure};
 pub use tree::{Attr, Child, Children, Tree, TreeError, TreeOptions};

@@ -18,6 +18,7 @@ pub struct Metrics {
     /// Cached spans whose bytes had rotted, found when first used after a restart.
     pub cache_checksum_failures: Counter,
     pub cache_write_failures: Counter,
+    pub cache_read_failures: Counter,
     pub evicted_bytes: Counter,
     pub background_gaps: Counter,
     pub background_failures: Counter,

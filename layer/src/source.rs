@@ -32,7 +32,10 @@ impl SourceError {
         failure: SourceFailure,
         error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> SourceError {
-        SourceError { failure, error: Arc::from(error.into()) }
+        SourceError {
+            failure,
+            error: Arc::from(error.into()),
+        }
     }
 }
 

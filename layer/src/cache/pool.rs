@@ -1,0 +1,271 @@
+//! The cache of the process: its directory, its quota, its memory, and the limits all fetches share.
+
+use super::disk::{self, Disk, Loaded};
+use super::evict;
+use super::key::Key;
+use super::memory::Memory;
+use super::shelves::Shelves;
+use super::store::Store;
+use super::trouble::Trouble;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::readers::Readers;
+use oci_spec::image::Digest;
+use soci::spans::SpanTable;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+use tokio::sync::{Notify, Semaphore};
+
+/// What a fetch weighs is counted in these.
+const KIB: u64 = 1024;
+/// Directories on their way in or out; swept at start.
+pub(super) const SCRATCH: char = '.';
+
+#[derive(Clone, Debug)]
+pub struct CacheOptions {
+    /// The most bytes kept on disk; above it the spans used longest ago go.
+    pub quota: u64,
+    /// The most bytes of inflated spans kept in memory.
+    pub memory: u64,
+    /// Without a disk the pool of memory is the whole cache of lazily loaded layers.
+    pub disk: bool,
+    /// The most bytes, compressed and inflated, that fetches hold at a time. A larger single fetch goes alone.
+    pub in_flight: u64,
+    /// How many spans are verified and inflated at a time; 0 means one per core.
+    pub inflate: usize,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        CacheOptions {
+            quota: u64::MAX,
+            memory: 64 << 20,
+            disk: true,
+            in_flight: 256 << 20,
+            inflate: 0,
+        }
+    }
+}
+
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    pub disk: u64,
+    pub memory: u64,
+}
+
+pub struct Cache {
+    pub(super) root: PathBuf,
+    options: CacheOptions,
+    pub(super) shelves: Arc<Shelves>,
+    memory: Arc<Memory>,
+    clock: Arc<AtomicU64>,
+    stores: AtomicU64,
+    evicting: AtomicBool,
+    trouble: Trouble,
+    metrics: Arc<Metrics>,
+    pub(crate) readers: Arc<Readers>,
+    /// Told when there may be something to do in the background.
+    pub(crate) work: Notify,
+    pub(crate) inflate: Arc<Semaphore>,
+    pub(crate) in_flight: Arc<Semaphore>,
+    in_flight_permits: u32,
+}
+
+impl Cache {
+    /// Makes `dir` if need be and takes over what an earlier process left in it. Blocks.
+    pub fn open(dir: &Path, options: CacheOptions) -> Result<Arc<Cache>, Error> {
+        let failed = |error| Error::disk("open the cache in", dir, error);
+        disk::make_dir(dir).map_err(failed)?;
+        let shelves = Arc::new(Shelves::default());
+        take_over(dir, &shelves).map_err(failed)?;
+        let cores = || std::thread::available_parallelism().map_or(2, usize::from);
+        let inflate = if options.inflate == 0 {
+            cores()
+        } else {
+            options.inflate
+        };
+        let in_flight_permits = u32::try_from(options.in_flight / KIB)
+            .unwrap_or(u32::MAX)
+            .clamp(1, MAX_PERMITS);
+        Ok(Arc::new(Cache {
+            root: dir.to_owned(),
+            shelves,
+            memory: Arc::new(Memory::new(options.memory)),
+            clock: Arc::default(),
+            stores: AtomicU64::new(0),
+            evicting: AtomicBool::new(false),
+            trouble: Trouble::default(),
+            metrics: Arc::default(),
+            readers: Arc::default(),
+            work: Notify::new(),
+            inflate: Arc::new(Semaphore::new(inflate)),
+            in_flight: Arc::new(Semaphore::new(
+                usize::try_from(in_flight_permits).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
+            in_flight_permits,
+            options,
+        }))
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage {
+            disk: self.shelves.used(),
+            memory: self.memory.usage(),
+        }
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether this much more would not evict anything.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.shelves.used().saturating_add(bytes) <= self.options.quota
+    }
+
+    /// What a fetch that holds this many bytes has to acquire of `in_flight`.
+    pub(crate) fn weight(&self, bytes: u64) -> u32 {
+        u32::try_from(bytes.div_ceil(KIB))
+            .unwrap_or(u32::MAX)
+            .clamp(1, self.in_flight_permits)
+    }
+
+    /// Never fails for a lazily loaded layer: without a disk it is read all the same.
+    pub(crate) fn store(
+        &self,
+        layer: &Digest,
+        ztoc: Option<&Digest>,
+        table: &Arc<SpanTable>,
+    ) -> Result<Arc<Store>, Error> {
+        let key = Key::new(layer, ztoc);
+        if let Some(store) = self.shelves.find(&key) {
+            return Ok(store);
+        }
+        let dir = key.dir(&self.root);
+        let local = key.is_local();
+        let disk = if local || self.options.disk {
+            let now = self.clock.load(Ordering::Relaxed);
+            match Disk::open(&dir, table, key.names(), now, local) {
+                Ok(disk) => Some(disk),
+                Err(error) if local => {
+                    return Err(Error::disk("open the local layer in", &dir, error));
+                }
+                Err(error) => {
+                    self.trouble
+                        .report(&self.metrics.cache_write_failures, &dir, &error);
+                    None
+                }
+            }
+        } else {
+            None
+        };
+        Ok(self.shelves.open(Store {
+            number: self.stores.fetch_add(1, Ordering::Relaxed),
+            key,
+            table: Arc::clone(table),
+            disk,
+            flights: Arc::default(),
+            memory: Arc::clone(&self.memory),
+            clock: Arc::clone(&self.clock),
+            shelves: Arc::clone(&self.shelves),
+        }))
+    }
+
+    /// A failing disk costs the next reader a fetch, not this one its bytes. Blocks.
+    pub(crate) fn write(&self, store: &Store, span: u32, bytes: &[u8]) {
+        let Some(disk) = &store.disk else {
+            return;
+        };
+        match disk.write(span, bytes, store.now()) {
+            Ok(true) => {
+                self.shelves.add(u64::try_from(bytes.len()).unwrap_or(0));
+                self.make_room();
+            }
+            Ok(false) => {}
+            Err(error) => {
+                let dir = store.key.dir(&self.root);
+                self.trouble
+                    .report(&self.metrics.cache_write_failures, &dir, &error);
+            }
+        }
+    }
+
+    /// A span from disk, checked against its checksum. Blocks.
+    pub(crate) fn load(&self, store: &Store, span: u32) -> Option<bytes::Bytes> {
+        match store.disk.as_ref()?.load(span) {
+            Ok(Loaded::Here(bytes)) => Some(bytes),
+            Ok(Loaded::Absent) => None,
+            Ok(Loaded::Damaged { freed }) => {
+                self.shelves.subtract(freed);
+                self.metrics.cache_checksum_failures.add(1);
+                None
+            }
+            Err(error) => {
+                let dir = store.key.dir(&self.root);
+                self.trouble
+                    .report(&self.metrics.cache_read_failures, &dir, &error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn make_room(&self) {
+        if self.shelves.used() <= self.options.quota || self.evicting.swap(true, Ordering::Acquire)
+        {
+            return;
+        }
+        let freed = evict::make_room(&self.shelves, &self.root, self.options.quota);
+        self.metrics.evicted_bytes.add(freed);
+        self.evicting.store(false, Ordering::Release);
+    }
+}
+
+const MAX_PERMITS: u32 = u32::MAX >> 4;
+
+/// Renamed first: whoever opens the name meanwhile finds all of it or nothing.
+pub(super) fn remove_dir(dir: &Path) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let scratch = dir.with_file_name(format!("{SCRATCH}old-{number}"));
+    match fs::rename(dir, &scratch) {
+        Ok(()) => fs::remove_dir_all(scratch),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn take_over(root: &Path, shelves: &Shelves) -> io::Result<()> {
+    for layer in fs::read_dir(root)? {
+        let layer = layer?;
+        let Ok(layer_name) = layer.file_name().into_string() else {
+            continue;
+        };
+        if !layer.file_type()?.is_dir() {
+            continue;
+        }
+        for index in fs::read_dir(layer.path())? {
+            let index = index?;
+            let Ok(index_name) = index.file_name().into_string() else {
+                continue;
+            };
+            if index_name.starts_with(SCRATCH) {
+                fs::remove_dir_all(index.path())?;
+                continue;
+            }
+            let Ok(data) = fs::metadata(disk::data_path(&index.path())) else {
+                continue;
+            };
+            let since = fs::metadata(disk::records_path(&index.path()))
+                .and_then(|records| records.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH);
+            let key = Key::from_names(layer_name.clone(), index_name);
+            shelves.put(key, data.blocks().saturating_mul(512), since);
+        }
+    }
+    Ok(())
+}
