@@ -1,28 +1,65 @@
-//! Tar headers with the semantics of Go's archive/tar, which wrote what zTOCs say.
+//! Tar headers with the semantics of Go's archive/tar, which is where zTOCs get their fields from.
+
+mod block;
+mod members;
+mod pax;
+mod scanner;
 
 use crate::error::Error;
-use crate::limits::Limits;
-use crate::toc::{Entry, Toc};
+use crate::toc::{BLOCK, Entry};
+use members::{Header, Members, Step};
 
-/// Whether `header`, the bytes between an entry's header offset and its data, describe that entry.
+pub use scanner::Scanner;
+
+/// Whether `header`, the bytes between an entry's header offset and its data, hold exactly one member and
+/// that member is the entry.
 pub fn check_member(header: &[u8], entry: &Entry<'_>) -> Result<(), Error> {
-    let _ = (header, entry);
-    Err(Error::Tar("not implemented yet"))
+    let mut members = Members::default();
+    let mut rest = header;
+    loop {
+        let (block, tail) = rest
+            .split_first_chunk()
+            .ok_or(Error::TarTruncated("header"))?;
+        rest = tail;
+        match members.header(block)? {
+            Step::Meta { size } => {
+                let truncated = || Error::TarTruncated("meta header");
+                let len = usize::try_from(size).ok().ok_or_else(truncated)?;
+                let padded = usize::try_from(size.next_multiple_of(BLOCK)).unwrap_or(usize::MAX);
+                let (payload, tail) = rest.split_at_checked(padded).ok_or_else(truncated)?;
+                members.payload(payload.get(..len).unwrap_or_default())?;
+                rest = tail;
+            }
+            Step::Member(_) if !rest.is_empty() => {
+                return Err(Error::Mismatch("length of the header"));
+            }
+            Step::Member(member) => return compare(&member, entry),
+        }
+    }
 }
 
-/// Reads a tar as it streams by and lists its members.
-pub struct Scanner {}
-
-impl Scanner {
-    pub fn new(_limits: &Limits) -> Self {
-        Self {}
-    }
-
-    pub fn push(&mut self, _bytes: &[u8]) -> Result<(), Error> {
-        Err(Error::Tar("not implemented yet"))
-    }
-
-    pub fn finish(self) -> Result<Toc, Error> {
-        Err(Error::Tar("not implemented yet"))
+fn compare(header: &Header, entry: &Entry<'_>) -> Result<(), Error> {
+    // A time that zTOCs cannot write is absent there.
+    let mtime = Some(header.mtime).filter(|_| header.mtime.is_writable());
+    let sizes = [u64::try_from(header.size).ok(), Some(header.data_len())];
+    let xattrs = header
+        .xattrs
+        .iter()
+        .map(|(name, value)| (name.as_slice(), value.as_slice()));
+    let checks = [
+        ("name", header.name == entry.name()),
+        ("link name", header.linkname == entry.linkname()),
+        ("type", header.kind == entry.kind()),
+        ("mode", header.mode == entry.mode()),
+        ("owner", header.uid == entry.uid()),
+        ("group", header.gid == entry.gid()),
+        ("modification time", mtime == entry.mtime()),
+        ("device number", header.device == entry.device()),
+        ("size", sizes.contains(&Some(entry.size()))),
+        ("extended attributes", xattrs.eq(entry.xattrs())),
+    ];
+    match checks.into_iter().find(|(_, equal)| !equal) {
+        Some((field, _)) => Err(Error::Mismatch(field)),
+        None => Ok(()),
     }
 }

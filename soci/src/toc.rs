@@ -9,6 +9,8 @@ pub use crate::mtime::Mtime;
 
 /// Size of a tar block; headers and data start at multiples of it.
 pub(crate) const BLOCK: u64 = 512;
+/// PAX records whose keys start so are extended attributes.
+pub(crate) const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 /// Longest name the kernel looks up.
 const MAX_COMPONENT: usize = 255;
 /// Stands for an absent [`Mtime`]; real nanoseconds are below a billion.
@@ -234,6 +236,13 @@ impl TocBuilder {
         }
     }
 
+    pub(crate) fn with_capacity(entries: usize, limits: &Limits) -> Result<Self, Error> {
+        within("zTOC entries", entries as u64, u64::from(limits.entries))?;
+        let mut builder = Self::new(limits);
+        builder.records.reserve_exact(entries);
+        Ok(builder)
+    }
+
     /// Bytes of names and attributes so far.
     pub(crate) fn arena_len(&self) -> usize {
         self.arena.len()
@@ -262,6 +271,8 @@ impl TocBuilder {
             limit: u64::from(u32::MAX),
         })?;
         let xattrs = self.checked_xattrs(member)?;
+        let arena = (self.arena.len() + member.name.len() + member.linkname.len()) as u64;
+        within("bytes of names and attributes", arena, self.limits.blob)?;
         self.arena.extend_from_slice(member.name);
         self.arena.extend_from_slice(member.linkname);
         let before = self.arena.len();

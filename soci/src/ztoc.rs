@@ -1,11 +1,26 @@
 //! zTOC blobs: the table of contents and the span table of one layer.
 
-use crate::error::Error;
+use crate::checkpoint;
+use crate::error::{EntryFault, Error};
+use crate::flat::{Table, Vector};
+use crate::mtime::Mtime;
 use crate::spans::SpanTable;
-use crate::toc::Toc;
+use crate::toc::{Kind, Member, Toc, TocBuilder, XATTR_PREFIX};
 
 pub use crate::limits::Limits;
 
+/// What an entry takes in a zTOC at least: its element in the vector, the link to its vtable, its offset.
+/// Entries cannot share a table, since no two have the same offset.
+const STORED_ENTRY: u64 = 4 + 4 + 8;
+/// What a PAX record takes at least: its element in the vector, the link to its vtable, key and value.
+const STORED_RECORD: u64 = 4 + 4 + 4 + 4;
+/// Longest time that is parsed.
+const MAX_TIME: usize = 64;
+/// Longest free text that is kept.
+const MAX_TEXT: usize = 256;
+
+/// One layer's zTOC. Owns all it needs except the windows, which stay in the blob.
+#[derive(Debug)]
 pub struct Ztoc {
     pub version: String,
     pub build_tool: String,
@@ -15,7 +30,116 @@ pub struct Ztoc {
 
 impl Ztoc {
     pub fn parse(blob: &[u8], limits: &Limits) -> Result<Self, Error> {
-        let _ = (blob, limits);
-        Err(Error::Missing("body"))
+        let (blob_len, limit) = (blob.len() as u64, limits.blob);
+        if blob_len > limit {
+            let (what, value) = ("bytes of a zTOC", blob_len);
+            return Err(Error::Limit { what, value, limit });
+        }
+        let root = Table::root(blob)?;
+        let toc = root.table(4)?.ok_or(Error::Missing("table of contents"))?;
+        let info = root.table(5)?.ok_or(Error::Missing("compression info"))?;
+        let compressed_size = unsigned("compressed size of the layer", root.i64(2)?)?;
+        let uncompressed_size = unsigned("uncompressed size of the layer", root.i64(3)?)?;
+
+        let layer = checkpoint::Layer {
+            compressed_size,
+            uncompressed_size,
+            max_span_id: info.i32(1)?,
+            digests: info.vector(2)?,
+            blob_len,
+        };
+        let (at, checkpoints) = info.bytes_at(3)?;
+        let spans = match info.i8(0, 1)? {
+            1 => checkpoint::gzip(checkpoints, at, &layer, limits)?,
+            2 => checkpoint::tar(checkpoints, &layer, limits)?,
+            other => return Err(Error::Compression(other)),
+        };
+        Ok(Self {
+            version: text(root.bytes(0)?),
+            build_tool: text(root.bytes(1)?),
+            toc: entries(toc.vector(0)?, blob_len, limits)?.finish(uncompressed_size)?,
+            spans,
+        })
     }
+}
+
+fn entries(files: Vector<'_>, blob_len: u64, limits: &Limits) -> Result<TocBuilder, Error> {
+    not_aliased("entries", files.len() as u64, blob_len / STORED_ENTRY)?;
+    let mut builder = TocBuilder::with_capacity(files.len(), limits)?;
+    let mut xattrs = Vec::new();
+    let mut records = 0;
+    for file in files.tables() {
+        let file = file?;
+        let pax = file.vector(13)?;
+        records += pax.len() as u64;
+        not_aliased("PAX records", records, blob_len / STORED_RECORD)?;
+        xattrs.clear();
+        for record in pax.tables() {
+            let record = record?;
+            if let Some(name) = record.bytes(0)?.strip_prefix(XATTR_PREFIX) {
+                xattrs.push((name, record.bytes(1)?));
+            }
+        }
+        builder.push(&member(&file, &xattrs)?)?;
+        not_aliased(
+            "bytes of names",
+            builder.arena_len() as u64,
+            blob_len.saturating_mul(2),
+        )?;
+    }
+    Ok(builder)
+}
+
+fn member<'a>(file: &Table<'a>, xattrs: &'a [(&'a [u8], &'a [u8])]) -> Result<Member<'a>, Error> {
+    let offset = unsigned("tar offset of an entry", file.i64(2)?)?;
+    let device = |slot| {
+        let fault = EntryFault::Device;
+        u32::try_from(file.i64(slot)?).map_err(|_| Error::Entry { offset, fault })
+    };
+    let time = file.bytes(10)?;
+    Ok(Member {
+        name: file.bytes(0)?,
+        linkname: file.bytes(4)?,
+        kind: kind(file.bytes(1)?),
+        mode: u32::try_from(file.i64(5)? & 0o7777).unwrap_or(0),
+        uid: file.u32(6)?,
+        gid: file.u32(7)?,
+        mtime: if time.len() <= MAX_TIME {
+            Mtime::from_rfc3339(time)
+        } else {
+            None
+        },
+        device: (device(11)?, device(12)?),
+        size: unsigned("size of an entry", file.i64(3)?)?,
+        offset,
+        xattrs,
+    })
+}
+
+/// Unknown words are regular files to every reader.
+fn kind(word: &[u8]) -> Kind {
+    match word {
+        b"hardlink" => Kind::Hardlink,
+        b"symlink" => Kind::Symlink,
+        b"dir" => Kind::Dir,
+        b"char" => Kind::Char,
+        b"block" => Kind::Block,
+        b"fifo" => Kind::Fifo,
+        _ => Kind::Reg,
+    }
+}
+
+fn unsigned(what: &'static str, value: i64) -> Result<u64, Error> {
+    u64::try_from(value).map_err(|_| Error::Negative { what, value })
+}
+
+fn not_aliased(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
+    if value > limit {
+        return Err(Error::Aliased { what, value, limit });
+    }
+    Ok(())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.get(..MAX_TEXT).unwrap_or(bytes)).into_owned()
 }
