@@ -155,7 +155,12 @@ pub struct DirectoryCache {
 
 impl Default for DirectoryCache {
     fn default() -> Self {
-        Self { max_lru_cache_entry: 0, max_cache_fds: 0, sync_add: false, direct: true }
+        Self {
+            max_lru_cache_entry: 0,
+            max_cache_fds: 0,
+            sync_add: false,
+            direct: true,
+        }
     }
 }
 
@@ -457,7 +462,14 @@ impl Config {
             max_retries: u32::try_from(self.http.max_retries).unwrap_or(0),
             min_wait: Duration::from_millis(self.http.min_wait_msec),
             max_wait: Duration::from_millis(self.http.max_wait_msec),
-            hosts: self.resolver.host.iter().map(|(name, host)| (name.clone(), mirrors(host))).collect(),
+            hosts: self
+                .resolver
+                .host
+                .iter()
+                .map(|(name, host)| (name.clone(), mirrors(host)))
+                .collect(),
+            auth_ttl: u64::try_from(self.resolver.auth_client_ttl_sec)
+                .map_or(Duration::MAX, Duration::from_secs),
             plain_http: self.registry.plain_http.iter().cloned().collect(),
             ..registry::Options::default()
         }

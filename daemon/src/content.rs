@@ -27,7 +27,10 @@ pub struct Stored {
 impl Content {
     pub fn open(root: &Path) -> io::Result<Self> {
         let dir = root.join("content").join("blobs").join("sha256");
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)?;
         Ok(Self { dir })
     }
 
@@ -58,7 +61,9 @@ impl Content {
     /// Stores bytes that were checked against `digest`; they are there whole or not at all.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> io::Result<File> {
         let path = self.path(digest);
-        let partial = self.dir.join(format!("{}.{}", digest.digest(), std::process::id()));
+        let partial = self
+            .dir
+            .join(format!("{}.{}", digest.digest(), std::process::id()));
         let mut file = fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -114,7 +119,10 @@ mod tests {
     use super::*;
 
     fn digest(bytes: &[u8]) -> Digest {
-        let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = Sha256::digest(bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         format!("sha256:{hex}").parse().unwrap()
     }
 
@@ -146,7 +154,12 @@ mod tests {
         let (used, unused) = (digest(b"used"), digest(b"unused"));
         content.put(&used, b"used").unwrap();
         content.put(&unused, b"unused").unwrap();
-        File::options().write(true).open(content.path(&unused)).unwrap().set_len(KEPT_UNUSED + 1).unwrap();
+        File::options()
+            .write(true)
+            .open(content.path(&unused))
+            .unwrap()
+            .set_len(KEPT_UNUSED + 1)
+            .unwrap();
         content.sweep(&HashSet::from([used.clone()])).unwrap();
         assert!(content.path(&used).exists());
         assert!(!content.path(&unused).exists());

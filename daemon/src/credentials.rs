@@ -28,7 +28,10 @@ impl Credentials for DockerConfig {
             match tokio::time::timeout(HELPER_DEADLINE, asked).await {
                 Ok(Ok(answer)) => answer.map_err(|reason| failure(host, reason)),
                 Ok(Err(_)) => Err(failure(host, "the daemon is shutting down".into())),
-                Err(_) => Err(failure(host, "the credential helper does not answer".into())),
+                Err(_) => Err(failure(
+                    host,
+                    "the credential helper does not answer".into(),
+                )),
             }
         }
         .boxed()
@@ -43,7 +46,10 @@ fn server(host: &str) -> &str {
 }
 
 fn failure(host: &str, reason: String) -> registry::Error {
-    registry::Error::Credentials { host: host.to_owned(), reason }
+    registry::Error::Credentials {
+        host: host.to_owned(),
+        reason,
+    }
 }
 
 fn ask(server: &str) -> Result<Option<Credential>, String> {
@@ -54,7 +60,10 @@ fn ask(server: &str) -> Result<Option<Credential>, String> {
         // A helper without a login for this host answers with an empty name.
         Ok(DockerCredential::UsernamePassword(username, _)) if username.is_empty() => Ok(None),
         Ok(DockerCredential::UsernamePassword(username, secret)) => {
-            Ok(Some(Credential::Password { username, secret: Secret::new(secret) }))
+            Ok(Some(Credential::Password {
+                username,
+                secret: Secret::new(secret),
+            }))
         }
         Err(
             CredentialRetrievalError::NoCredentialConfigured

@@ -46,13 +46,21 @@ impl LayerRequest {
     /// Labels are somebody else's text: only digests, a size and a reference are taken from them.
     pub fn parse(labels: &BTreeMap<String, String>) -> Result<Self, LabelError> {
         let required = |label: &'static str| {
-            labels.get(label).filter(|value| !value.is_empty()).ok_or(LabelError::Missing(label))
+            labels
+                .get(label)
+                .filter(|value| !value.is_empty())
+                .ok_or(LabelError::Missing(label))
         };
         let layer = digest(labels::LAYER_DIGEST, required(labels::LAYER_DIGEST)?)?;
         let image = required(labels::IMAGE_REF)?;
-        let above = labels.get(labels::IMAGE_LAYERS).map(String::as_str).unwrap_or_default();
+        let above = labels
+            .get(labels::IMAGE_LAYERS)
+            .map(String::as_str)
+            .unwrap_or_default();
         Ok(Self {
-            image: image.parse().map_err(|_| malformed(labels::IMAGE_REF, image))?,
+            image: image
+                .parse()
+                .map_err(|_| malformed(labels::IMAGE_REF, image))?,
             manifest: digest(labels::MANIFEST_DIGEST, required(labels::MANIFEST_DIGEST)?)?,
             // An entry that is cut short or malformed is not worth failing for: it is only a hint.
             above: above
@@ -76,7 +84,9 @@ fn optional<T>(
 ) -> Result<Option<T>, LabelError> {
     match labels.get(label).filter(|value| !value.is_empty()) {
         None => Ok(None),
-        Some(value) => parse(value).map(Some).ok_or_else(|| malformed(label, value)),
+        Some(value) => parse(value)
+            .map(Some)
+            .ok_or_else(|| malformed(label, value)),
     }
 }
 
@@ -90,5 +100,8 @@ fn digest(label: &'static str, value: &str) -> Result<Digest, LabelError> {
 }
 
 fn malformed(label: &'static str, value: &str) -> LabelError {
-    LabelError::Malformed { label, value: value.chars().take(128).collect() }
+    LabelError::Malformed {
+        label,
+        value: value.chars().take(128).collect(),
+    }
 }

@@ -12,7 +12,11 @@ use daemon::telemetry::{self, Level};
 
 /// Serves the layers of indexed images through FUSE and loads their bytes as they are read.
 #[derive(Parser)]
-#[command(name = "soci-snapshotter-grpc", version, args_conflicts_with_subcommands = false)]
+#[command(
+    name = "soci-snapshotter-grpc",
+    version,
+    args_conflicts_with_subcommands = false
+)]
 struct Arguments {
     /// Where to listen: a path, unix://PATH, or fd:// for the socket systemd hands over.
     #[arg(
@@ -25,7 +29,12 @@ struct Arguments {
     #[arg(long, env = "SOCI_SNAPSHOTTER_CONFIG", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
     /// How much to log. RUST_LOG (target=level,…) sets single targets.
-    #[arg(long, env = "SOCI_SNAPSHOTTER_LOG_LEVEL", value_enum, default_value = "info")]
+    #[arg(
+        long,
+        env = "SOCI_SNAPSHOTTER_LOG_LEVEL",
+        value_enum,
+        default_value = "info"
+    )]
     log_level: Level,
     /// Where snapshots, zTOCs and cached spans live; made if it is missing.
     #[arg(
@@ -80,7 +89,11 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     )
     .map_err(anyhow::Error::msg)?;
     for warning in warnings {
-        tracing::warn!(key = warning.key, reason = warning.reason, "this key has no effect");
+        tracing::warn!(
+            key = warning.key,
+            reason = warning.reason,
+            "this key has no effect"
+        );
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -92,5 +105,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn print(config: &Config) -> anyhow::Result<()> {
     let text = config.to_toml()?;
-    std::io::stdout().write_all(text.as_bytes()).context("cannot print the configuration")
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot print the configuration")
 }

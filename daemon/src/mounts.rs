@@ -54,7 +54,10 @@ impl Mounts {
     /// Mounts nothing yet: see `restore`.
     pub fn new(parts: Parts) -> io::Result<Self> {
         let recorded = parts.records.load()?;
-        let state = Mutex::new(State { live: HashMap::new(), recorded });
+        let state = Mutex::new(State {
+            live: HashMap::new(),
+            recorded,
+        });
         Ok(Self(Arc::new(Inner { parts, state })))
     }
 
@@ -77,10 +80,16 @@ impl Inner {
         labels: &BTreeMap<String, String>,
     ) -> Result<Served, String> {
         let request = LayerRequest::parse(labels).map_err(|error| error.to_string())?;
-        let served =
-            self.parts.images.resolve(&request).await.map_err(|reason| reason.to_string())?;
+        let served = self
+            .parts
+            .images
+            .resolve(&request)
+            .await
+            .map_err(|reason| reason.to_string())?;
         let abandoned = Abandoned::watch(self, id, &fs);
-        let mounted = self.mount_soon(id, fs, served.clone(), abandoned.flag()).await;
+        let mounted = self
+            .mount_soon(id, fs, served.clone(), abandoned.flag())
+            .await;
         abandoned.disarm();
         mounted.map_err(|error| format!("the layer cannot be mounted: {error}"))?;
         self.parts.images.mounted(&request);
@@ -115,8 +124,14 @@ impl Inner {
         layer: Arc<Layer>,
         record: Record,
     ) -> Result<(), String> {
-        self.parts.records.write(id, &record).map_err(|error| error.to_string())?;
-        let options = fuse::Options { xattrs: record.xattrs, ..self.parts.fuse.clone() };
+        self.parts
+            .records
+            .write(id, &record)
+            .map_err(|error| error.to_string())?;
+        let options = fuse::Options {
+            xattrs: record.xattrs,
+            ..self.parts.fuse.clone()
+        };
         self.state.lock().recorded.insert(id, record);
         let mount = Mount::new(Arc::clone(&layer), fs, &options, self.parts.runtime.clone())
             .map_err(|error| error.to_string())?;
@@ -149,7 +164,10 @@ impl Inner {
     fn release(&self, removed: &Record) {
         let used: Vec<Record> = self.state.lock().recorded.values().cloned().collect();
         let freed = match &removed.ztoc {
-            None if used.iter().any(|record| record.ztoc.is_none() && record.layer == removed.layer) => {
+            None if used
+                .iter()
+                .any(|record| record.ztoc.is_none() && record.layer == removed.layer) =>
+            {
                 Ok(())
             }
             None => self
@@ -159,7 +177,10 @@ impl Inner {
                 .map_err(|error| error.to_string()),
             Some(_) => {
                 let used: HashSet<_> = used.into_iter().filter_map(|record| record.ztoc).collect();
-                self.parts.content.sweep(&used).map_err(|error| error.to_string())
+                self.parts
+                    .content
+                    .sweep(&used)
+                    .map_err(|error| error.to_string())
             }
         };
         if let Err(error) = freed {
@@ -181,10 +202,17 @@ impl Inner {
             )));
         };
         let failed = |error: String| {
-            Unavailable(format!("layer {} of {} cannot be mounted again: {error}", record.layer, record.image))
+            Unavailable(format!(
+                "layer {} of {} cannot be mounted again: {error}",
+                record.layer, record.image
+            ))
         };
-        let layer =
-            self.parts.opener.again(&self.parts.registry, &record).await.map_err(failed)?;
+        let layer = self
+            .parts
+            .opener
+            .again(&self.parts.registry, &record)
+            .await
+            .map_err(failed)?;
         let (this, record) = (Arc::clone(self), record.clone());
         tokio::task::spawn_blocking(move || {
             // What an earlier process mounted here died with it.
@@ -203,7 +231,8 @@ fn detach_all(target: &Path) -> io::Result<()> {
     for _ in 0..DEEPEST {
         match fuse::detach(target) {
             Ok(()) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc_einval) if libc_einval == nix::libc::EINVAL) => {
+            Err(error) if matches!(error.raw_os_error(), Some(libc_einval) if libc_einval == nix::libc::EINVAL) =>
+            {
                 return Ok(());
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -251,7 +280,10 @@ impl Drop for Abandoned {
         }
         self.flag.store(true, Ordering::Release);
         let (inner, id, fs) = (Arc::clone(&self.inner), self.id, self.fs.clone());
-        self.inner.parts.runtime.spawn_blocking(move || inner.remove(id, &fs));
+        self.inner
+            .parts
+            .runtime
+            .spawn_blocking(move || inner.remove(id, &fs));
     }
 }
 
@@ -279,9 +311,18 @@ impl Layers for Mounts {
     }
 
     fn usage(&self, id: SnapshotId) -> Option<Usage> {
-        let layer = self.0.state.lock().live.get(&id).map(|live| Arc::clone(&live.layer))?;
+        let layer = self
+            .0
+            .state
+            .lock()
+            .live
+            .get(&id)
+            .map(|live| Arc::clone(&live.layer))?;
         // One sparse file, however many files the layer shows.
-        Some(Usage { inodes: 1, bytes: layer.progress().resident })
+        Some(Usage {
+            inodes: 1,
+            bytes: layer.progress().resident,
+        })
     }
 
     fn restore<'a>(

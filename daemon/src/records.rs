@@ -17,7 +17,10 @@ pub struct Records {
 impl Records {
     /// Makes `dir` if need be.
     pub fn open(dir: PathBuf) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)?;
         Ok(Self { dir })
     }
 
@@ -81,7 +84,12 @@ mod tests {
 
     fn record(image: &str) -> Record {
         let layer = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
-        Record { image: image.into(), layer, ztoc: None, xattrs: true }
+        Record {
+            image: image.into(),
+            layer,
+            ztoc: None,
+            xattrs: true,
+        }
     }
 
     #[test]
@@ -94,7 +102,10 @@ mod tests {
         records.remove(SnapshotId(3)).unwrap();
         records.remove(SnapshotId(3)).unwrap();
         fs::write(records.path(SnapshotId(2)), b"{\"image\":").unwrap();
-        let loaded = Records::open(dir.path().join("mounts")).unwrap().load().unwrap();
+        let loaded = Records::open(dir.path().join("mounts"))
+            .unwrap()
+            .load()
+            .unwrap();
         assert_eq!(loaded, HashMap::from([(SnapshotId(1), record("one"))]));
     }
 }

@@ -47,7 +47,10 @@ pub fn init(level: Level, fuse_operations: bool, directives: Option<&str>) -> Re
             .map_err(|error| format!("RUST_LOG is not a list of target=level: {error}"))?;
         targets = targets.with_targets(extra);
     }
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_writer(std::io::stderr);
     tracing_subscriber::registry()
         .with(targets)
         .with(lines)

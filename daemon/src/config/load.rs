@@ -16,7 +16,10 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the configuration {} is {size} bytes long, more than {MAX_FILE}", path.display())]
     TooLarge { path: PathBuf, size: u64 },
     #[error("the configuration is not valid TOML: {0}")]
@@ -42,14 +45,23 @@ pub struct Loaded {
 }
 
 pub(super) fn file(path: &Path, named: bool) -> Result<Loaded, ConfigError> {
-    let read = |source| ConfigError::Read { path: path.to_owned(), source };
+    let read = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
-            return Ok(Loaded { config: Config::default(), warnings: Vec::new() });
+            return Ok(Loaded {
+                config: Config::default(),
+                warnings: Vec::new(),
+            });
         }
         Err(error) => return Err(read(error)),
         Ok(meta) if meta.len() > MAX_FILE => {
-            return Err(ConfigError::TooLarge { path: path.to_owned(), size: meta.len() });
+            return Err(ConfigError::TooLarge {
+                path: path.to_owned(),
+                size: meta.len(),
+            });
         }
         Ok(_) => {}
     }
@@ -57,21 +69,30 @@ pub(super) fn file(path: &Path, named: bool) -> Result<Loaded, ConfigError> {
 }
 
 pub(super) fn text(text: &str) -> Result<Loaded, ConfigError> {
-    let table: Table = text.parse().map_err(|error| ConfigError::Syntax(Box::new(error)))?;
+    let table: Table = text
+        .parse()
+        .map_err(|error| ConfigError::Syntax(Box::new(error)))?;
     let mut warnings = Vec::new();
     let known = known_table(table, &mut Vec::new(), &mut warnings)?;
-    let config: Config =
-        known.try_into().map_err(|error: toml::de::Error| ConfigError::Value(value_error(&error)))?;
+    let config: Config = known
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Value(value_error(&error)))?;
     check(&config)?;
     Ok(Loaded { config, warnings })
 }
 
 fn value_error(error: &toml::de::Error) -> String {
-    format!("the configuration has a value of the wrong kind: {}", error.message())
+    format!(
+        "the configuration has a value of the wrong kind: {}",
+        error.message()
+    )
 }
 
 fn check(config: &Config) -> Result<(), ConfigError> {
-    let chunk = &config.pull_modes.parallel_pull_unpack.concurrent_download_chunk_size;
+    let chunk = &config
+        .pull_modes
+        .parallel_pull_unpack
+        .concurrent_download_chunk_size;
     if !chunk.is_empty() {
         parse_size(chunk).map_err(|error| {
             ConfigError::Value(format!(
@@ -81,7 +102,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     }
     for (name, host) in &config.resolver.host {
         if host.mirrors.iter().any(|mirror| mirror.host.is_empty()) {
-            return Err(ConfigError::Value(format!("resolver.host.{name:?} has a mirror without a host")));
+            return Err(ConfigError::Value(format!(
+                "resolver.host.{name:?} has a mirror without a host"
+            )));
         }
     }
     Ok(())
@@ -126,7 +149,10 @@ fn known_value(
                 None => return Err(unknown(path)),
                 Some((_, Effect::Works)) => {}
                 Some((_, Effect::Nothing(reason))) => {
-                    warnings.push(Warning { key: path.join("."), reason });
+                    warnings.push(Warning {
+                        key: path.join("."),
+                        reason,
+                    });
                 }
             }
             Ok(leaf)
@@ -137,9 +163,11 @@ fn known_value(
 /// Whether `path` is `key` (`whole`) or leads to it.
 fn covers(key: &str, path: &[String], whole: bool) -> bool {
     let mut parts = key.split('.');
-    let matched = path
-        .iter()
-        .all(|name| parts.next().is_some_and(|part| part == "*" || part.eq_ignore_ascii_case(name)));
+    let matched = path.iter().all(|name| {
+        parts
+            .next()
+            .is_some_and(|part| part == "*" || part.eq_ignore_ascii_case(name))
+    });
     matched && (!whole || parts.next().is_none())
 }
 
@@ -166,7 +194,9 @@ fn unknown(path: &[String]) -> ConfigError {
 /// A number with an optional binary unit; the reference's `b kb mb gb` count in powers of 1024 too.
 fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 0,
@@ -174,7 +204,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "m" | "mb" | "mib" => 20,
         "g" | "gb" | "gib" => 30,
         "t" | "tb" | "tib" => 40,
-        _ => return Err(format!("invalid size format {text:?}: the unit is b, kb, mb, gb or tb")),
+        _ => {
+            return Err(format!(
+                "invalid size format {text:?}: the unit is b, kb, mb, gb or tb"
+            ));
+        }
     };
     number
         .parse::<u64>()
@@ -223,7 +257,11 @@ mod tests {
         match value {
             Value::Table(table) => {
                 for (key, value) in table {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    let path = if path.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{path}.{key}")
+                    };
                     keys_of(value, &path, out);
                 }
             }
@@ -238,7 +276,11 @@ mod tests {
     #[test]
     fn the_table_of_keys_names_every_field_and_nothing_else() {
         let mut fields = Vec::new();
-        keys_of(&Value::try_from(Config::default()).unwrap(), "", &mut fields);
+        keys_of(
+            &Value::try_from(Config::default()).unwrap(),
+            "",
+            &mut fields,
+        );
         fields.sort();
         let mut keys: Vec<_> = KEYS
             .iter()
@@ -292,7 +334,10 @@ mod tests {
         )
         .unwrap();
         let mirrors = &loaded.config.resolver.host["Registry.Example"].mirrors;
-        assert_eq!((mirrors[0].host.as_str(), mirrors[0].insecure), ("a.example", true));
+        assert_eq!(
+            (mirrors[0].host.as_str(), mirrors[0].insecure),
+            ("a.example", true)
+        );
     }
 
     #[test]
@@ -303,13 +348,21 @@ mod tests {
             error("[pull_modes.parallel_pull_unpack]\nconcurrent_download_chunk_size = \"8zb\"")
                 .contains("invalid size format")
         );
-        assert!(error("[[resolver.host.\"a\".mirrors]]\ninsecure = true").contains("without a host"));
+        assert!(
+            error("[[resolver.host.\"a\".mirrors]]\ninsecure = true").contains("without a host")
+        );
         assert!(error("a = [").contains("not valid TOML"));
     }
 
     #[test]
     fn sizes_read_back_as_they_are_written() {
-        for (text, bytes) in [("0", 0), ("512", 512), ("64MiB", 64 << 20), ("20gb", 20 << 30), ("3 KB", 3 << 10)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("64MiB", 64 << 20),
+            ("20gb", 20 << 30),
+            ("3 KB", 3 << 10),
+        ] {
             assert_eq!(parse_size(text), Ok(bytes));
         }
         assert_eq!(ByteSize(20 << 30).to_string(), "20GiB");

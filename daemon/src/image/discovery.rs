@@ -4,8 +4,8 @@ use std::fmt;
 
 use oci_spec::image::{Digest, ImageManifest};
 use registry::Repository;
-use soci::annotations;
 use soci::index::SociIndex;
+use soci::{annotations, media_types};
 
 use super::LayerRequest;
 
@@ -21,7 +21,7 @@ pub struct Ways {
 
 /// How an index was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub(super) enum Way {
     Label,
     Annotation,
     Referrer,
@@ -39,15 +39,15 @@ impl fmt::Display for Way {
 
 /// An index and where it came from.
 #[derive(Debug)]
-pub struct Found {
-    pub index: SociIndex,
-    pub digest: Digest,
-    pub way: Way,
+pub(super) struct Found {
+    pub(super) index: SociIndex,
+    pub(super) digest: Digest,
+    pub(super) way: Way,
 }
 
 /// Why an image is not loaded lazily; each way that was tried says its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoIndex(pub String);
+pub(super) struct NoIndex(pub(super) String);
 
 impl fmt::Display for NoIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,10 +83,7 @@ pub(super) async fn find(
     Err(NoIndex(reasons.join("; ")))
 }
 
-async fn by_annotation(
-    repository: &Repository,
-    request: &LayerRequest,
-) -> Result<Found, String> {
+async fn by_annotation(repository: &Repository, request: &LayerRequest) -> Result<Found, String> {
     let manifest = manifest(repository, &request.manifest).await?;
     let annotation = manifest
         .annotations()
@@ -101,7 +98,7 @@ async fn by_annotation(
 
 async fn by_referrer(repository: &Repository, request: &LayerRequest) -> Result<Found, String> {
     let referrers = repository
-        .referrers(&request.manifest, annotations::INDEX_V1)
+        .referrers(&request.manifest, media_types::INDEX_V1)
         .await
         .map_err(|error| format!("the referrers cannot be listed: {error}"))?;
     let mut last = "the image manifest has no index among its referrers".to_owned();
@@ -121,7 +118,11 @@ async fn fetch(repository: &Repository, digest: &Digest, way: Way) -> Result<Fou
         .map_err(|error| format!("the index {digest} named by {way} cannot be had: {error}"))?;
     let index = SociIndex::parse(&manifest.bytes)
         .map_err(|error| format!("the index {digest} named by {way} is not usable: {error}"))?;
-    Ok(Found { index, digest: digest.clone(), way })
+    Ok(Found {
+        index,
+        digest: digest.clone(),
+        way,
+    })
 }
 
 /// The manifest of one image, its bytes checked against `digest`.

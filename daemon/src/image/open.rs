@@ -57,12 +57,27 @@ pub struct Opener {
     cache: Arc<Cache>,
     limits: Limits,
     options: layer::Options,
+    prefetch: bool,
     open: Mutex<HashMap<(Digest, Option<Digest>), Weak<Layer>>>,
 }
 
 impl Opener {
-    pub fn new(content: Arc<Content>, cache: Arc<Cache>, limits: Limits, options: layer::Options) -> Self {
-        Self { content, cache, limits, options, open: Mutex::default() }
+    /// `prefetch`: fetch first what the prefetch artifacts of an index name.
+    pub fn new(
+        content: Arc<Content>,
+        cache: Arc<Cache>,
+        limits: Limits,
+        options: layer::Options,
+        prefetch: bool,
+    ) -> Self {
+        Self {
+            content,
+            cache,
+            limits,
+            options,
+            prefetch,
+            open: Mutex::default(),
+        }
     }
 
     /// Round trips: the zTOC unless it is here, and one that fetches the gzip header and so tells
@@ -81,26 +96,42 @@ impl Opener {
             xattrs: !descriptor.disable_xattrs,
         };
         if let Some(layer) = self.shared(&record) {
-            return Ok(Served { layer, record, pulled_because: None });
+            return Ok(Served {
+                layer,
+                record,
+                pulled_because: None,
+            });
         }
         let unusable = |error| format!("its zTOC {} is not usable: {error}", descriptor.digest);
         let stored = self.ztoc_blob(&origin.repository, descriptor).await?;
         let (ztoc, stored) = self.parse(stored).await.map_err(unusable)?;
         let described = ztoc.spans.compressed_size();
         if let Some(size) = size.filter(|&size| size != described) {
-            return Err(unusable(format!("it describes a blob of {described} bytes, the layer has {size}")));
+            return Err(unusable(format!(
+                "it describes a blob of {described} bytes, the layer has {size}"
+            )));
         }
         let blob = origin.repository.ranged(&descriptor.layer, described);
         probe(&blob, &ztoc.spans).await?;
         let spans = ztoc.spans.len();
-        let layer = self.lazy_layer(&record, ztoc, stored, blob).await.map_err(unusable)?;
-        if let Some(artifact) = index.prefetch(&descriptor.layer) {
-            let (origin, artifact, layer) =
-                (origin.clone(), artifact.digest().clone(), Arc::clone(&layer));
+        let layer = self
+            .lazy_layer(&record, ztoc, stored, blob)
+            .await
+            .map_err(unusable)?;
+        if let Some(artifact) = index.prefetch(&descriptor.layer).filter(|_| self.prefetch) {
+            let (origin, artifact, layer) = (
+                origin.clone(),
+                artifact.digest().clone(),
+                Arc::clone(&layer),
+            );
             // Beside the mount, which never waits for it.
             tokio::spawn(async move { prefetch(&origin, &artifact, &layer, spans).await });
         }
-        Ok(Served { layer, record, pulled_because: None })
+        Ok(Served {
+            layer,
+            record,
+            pulled_because: None,
+        })
     }
 
     /// The whole layer. Its place in the image configuration says which tar it has to be.
@@ -110,8 +141,12 @@ impl Opener {
         layer: &Digest,
         reason: String,
     ) -> Result<Served, String> {
-        let record =
-            Record { image: origin.image.clone(), layer: layer.clone(), ztoc: None, xattrs: true };
+        let record = Record {
+            image: origin.image.clone(),
+            layer: layer.clone(),
+            ztoc: None,
+            xattrs: true,
+        };
         let opened = match self.shared(&record) {
             Some(layer) => layer,
             None => match self.local_layer(&record).await? {
@@ -125,7 +160,11 @@ impl Opener {
                 }
             },
         };
-        Ok(Served { layer: opened, record, pulled_because: Some(reason) })
+        Ok(Served {
+            layer: opened,
+            record,
+            pulled_because: Some(reason),
+        })
     }
 
     /// A layer of an earlier process, from what is on this machine.
@@ -138,13 +177,17 @@ impl Opener {
                 "its bytes are gone from the cache; remove the image and pull it again".to_owned()
             });
         };
-        let reference: Reference =
-            record.image.parse().map_err(|_| format!("{:?} is no image reference", record.image))?;
+        let reference: Reference = record
+            .image
+            .parse()
+            .map_err(|_| format!("{:?} is no image reference", record.image))?;
         let stored = self.stored(digest).await?.ok_or_else(|| {
             format!("its zTOC {digest} is gone; remove the image and pull it again")
         })?;
         let (ztoc, stored) = self.parse(stored).await?;
-        let blob = registry.repository(&reference).ranged(&record.layer, ztoc.spans.compressed_size());
+        let blob = registry
+            .repository(&reference)
+            .ranged(&record.layer, ztoc.spans.compressed_size());
         self.lazy_layer(record, ztoc, stored, blob).await
     }
 
@@ -157,7 +200,9 @@ impl Opener {
     fn share(&self, record: &Record, layer: Arc<Layer>) -> Arc<Layer> {
         let mut open = self.open.lock();
         open.retain(|_, layer| layer.strong_count() > 0);
-        let slot = open.entry((record.layer.clone(), record.ztoc.clone())).or_default();
+        let slot = open
+            .entry((record.layer.clone(), record.ztoc.clone()))
+            .or_default();
         match slot.upgrade() {
             Some(first) => first,
             None => {
@@ -168,7 +213,8 @@ impl Opener {
     }
 
     async fn stored(&self, digest: &Digest) -> Result<Option<Stored>, String> {
-        let (content, digest, limit) = (Arc::clone(&self.content), digest.clone(), self.limits.blob);
+        let (content, digest, limit) =
+            (Arc::clone(&self.content), digest.clone(), self.limits.blob);
         blocking(move || content.get(&digest, limit))
             .await?
             .map_err(|error| format!("a stored zTOC cannot be read: {error}"))
@@ -185,7 +231,10 @@ impl Opener {
         }
         let limit = self.limits.blob;
         if descriptor.size > limit {
-            return Err(format!("its zTOC {digest} has {} bytes, more than {limit}", descriptor.size));
+            return Err(format!(
+                "its zTOC {digest} has {} bytes, more than {limit}",
+                descriptor.size
+            ));
         }
         let bytes = repository
             .blob(&digest, descriptor.size)
@@ -194,7 +243,10 @@ impl Opener {
         let content = Arc::clone(&self.content);
         blocking(move || {
             let file = content.put(&digest, &bytes)?;
-            Ok(Stored { bytes: bytes.into(), file })
+            Ok(Stored {
+                bytes: bytes.into(),
+                file,
+            })
         })
         .await?
         .map_err(|error: std::io::Error| format!("its zTOC cannot be stored: {error}"))
@@ -214,9 +266,21 @@ impl Opener {
         windows: std::fs::File,
         blob: Blob,
     ) -> Result<Arc<Layer>, String> {
-        let (cache, id, options) = (Arc::clone(&self.cache), layer_id(record), self.options.clone());
+        let (cache, id, options) = (
+            Arc::clone(&self.cache),
+            layer_id(record),
+            self.options.clone(),
+        );
         let layer = blocking(move || {
-            Layer::open(&cache, id, ztoc.toc, ztoc.spans, windows, Arc::new(blob), &options)
+            Layer::open(
+                &cache,
+                id,
+                ztoc.toc,
+                ztoc.spans,
+                windows,
+                Arc::new(blob),
+                &options,
+            )
         })
         .await?
         .map_err(|error| error.to_string())?;
@@ -224,8 +288,11 @@ impl Opener {
     }
 
     async fn local_layer(&self, record: &Record) -> Result<Option<Arc<Layer>>, String> {
-        let (cache, digest, limits) =
-            (Arc::clone(&self.cache), record.layer.clone(), self.limits.clone());
+        let (cache, digest, limits) = (
+            Arc::clone(&self.cache),
+            record.layer.clone(),
+            self.limits.clone(),
+        );
         let toc = blocking(move || cache.scan_local(&digest, &limits))
             .await?
             .map_err(|error| error.to_string())?;
@@ -248,18 +315,28 @@ fn layer_id(record: &Record) -> LayerId {
 }
 
 /// Parsing and disk work, off the runtime's threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| "the daemon is shutting down".to_owned())
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| "the daemon is shutting down".to_owned())
 }
 
 async fn probe(blob: &Blob, spans: &SpanTable) -> Result<(), String> {
     let header = spans.header();
-    let asked = if header.is_empty() { 0..spans.compressed_size().min(512) } else { header.clone() };
+    let asked = if header.is_empty() {
+        0..spans.compressed_size().min(512)
+    } else {
+        header.clone()
+    };
     if asked.is_empty() {
         return Ok(());
     }
-    let bytes =
-        blob.read(asked).await.map_err(|error| format!("it cannot be read in ranges: {error}"))?;
+    let bytes = blob
+        .read(asked)
+        .await
+        .map_err(|error| format!("it cannot be read in ranges: {error}"))?;
     if header.is_empty() {
         return Ok(());
     }
@@ -303,5 +380,8 @@ async fn expected(origin: &Origin, layer: &Digest) -> Result<Expected, String> {
         .get(place)
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| format!("the image configuration {digest} has no diff ID for it"))?;
-    Ok(Expected { layer: layer.clone(), diff_id })
+    Ok(Expected {
+        layer: layer.clone(),
+        diff_id,
+    })
 }

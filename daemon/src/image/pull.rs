@@ -20,7 +20,7 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 #[derive(Debug, thiserror::Error)]
-pub enum PullError {
+pub(super) enum PullError {
     #[error("{0}")]
     Registry(#[from] registry::Error),
     #[error("the layer is compressed with zstd, which only containerd unpacks")]
@@ -41,8 +41,8 @@ pub enum PullError {
 
 /// A layer as it has to turn out.
 pub(super) struct Expected {
-    pub layer: Digest,
-    pub diff_id: Digest,
+    pub(super) layer: Digest,
+    pub(super) diff_id: Digest,
 }
 
 /// Streams the blob through hash, inflate, tar scan and disk at once; memory stays bounded.
@@ -53,7 +53,9 @@ pub(super) async fn pull(
     limits: &Limits,
 ) -> Result<Toc, PullError> {
     let mut stream = repository.stream(&expected.layer).await?;
-    let writer = cache.local_writer(&expected.layer).map_err(PullError::Cache)?;
+    let writer = cache
+        .local_writer(&expected.layer)
+        .map_err(PullError::Cache)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let sink = Sink {
         failed: None,
@@ -65,9 +67,12 @@ pub(super) async fn pull(
     let mut broken = None;
     while let Some(chunk) = stream.next().await {
         match chunk {
-            // The consumer went away with an error of its own, which is the one to report.
-            Ok(chunk) if sender.send(Some(chunk)).await.is_err() => break,
-            Ok(_) => {}
+            Ok(chunk) => {
+                // The consumer went away with an error of its own, which is the one to report.
+                if sender.send(Some(chunk)).await.is_err() {
+                    break;
+                }
+            }
             Err(error) => {
                 broken = Some(error);
                 break;
@@ -92,7 +97,10 @@ fn consume(
     expected: &Expected,
 ) -> Result<Toc, PullError> {
     let mut compressed = Sha256::new();
-    let mut decoder = Decoder::Unknown { start: Vec::new(), sink };
+    let mut decoder = Decoder::Unknown {
+        start: Vec::new(),
+        sink,
+    };
     loop {
         match chunks.blocking_recv() {
             None => return Err(PullError::Interrupted),
@@ -106,11 +114,17 @@ fn consume(
     let sink = decoder.finish()?;
     let found = digest_text(compressed);
     if found != expected.layer.as_ref() {
-        return Err(PullError::Digest { expected: expected.layer.clone(), found });
+        return Err(PullError::Digest {
+            expected: expected.layer.clone(),
+            found,
+        });
     }
     let found = digest_text(sink.diff_id);
     if found != expected.diff_id.as_ref() {
-        return Err(PullError::DiffId { expected: expected.diff_id.clone(), found });
+        return Err(PullError::DiffId {
+            expected: expected.diff_id.clone(),
+            found,
+        });
     }
     let toc = sink.scanner.finish()?;
     sink.writer.commit().map_err(PullError::Cache)?;
@@ -119,10 +133,13 @@ fn consume(
 
 fn digest_text(hasher: Sha256) -> String {
     use std::fmt::Write as _;
-    hasher.finalize().iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hasher
+        .finalize()
+        .iter()
+        .fold("sha256:".to_owned(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// The first bytes tell the compression: media types are known to be wrong.

@@ -76,7 +76,11 @@ impl Images {
     /// The layer of `request`, ready to be mounted.
     pub async fn resolve(self: &Arc<Self>, request: &LayerRequest) -> Result<Served, Reason> {
         let key = ImageKey {
-            repository: format!("{}/{}", request.image.registry(), request.image.repository()),
+            repository: format!(
+                "{}/{}",
+                request.image.registry(),
+                request.image.repository()
+            ),
             manifest: request.manifest.clone(),
             index: request.index.clone(),
         };
@@ -91,14 +95,14 @@ impl Images {
         for above in &request.above {
             tokio::spawn(self.layer(&key, &image, above.clone(), None));
         }
-        self.layer(&key, &image, request.layer.clone(), request.size).await
+        self.layer(&key, &image, request.layer.clone(), request.size)
+            .await
     }
 
     /// Forgets what was remembered for a layer now mounted: the mount keeps it open from here on.
     pub fn mounted(&self, request: &LayerRequest) {
-        self.layers.forget(|(image, layer)| {
-            image.manifest == request.manifest && *layer == request.layer
-        });
+        self.layers
+            .forget(|(image, layer)| image.manifest == request.manifest && *layer == request.layer);
     }
 
     fn layer(
@@ -133,7 +137,14 @@ impl Images {
                     way = %found.way,
                     "image has a SOCI index: its layers are loaded lazily",
                 );
-                Ok(Arc::new(Image { origin: Origin { image, manifest, repository }, found }))
+                Ok(Arc::new(Image {
+                    origin: Origin {
+                        image,
+                        manifest,
+                        repository,
+                    },
+                    found,
+                }))
             }
             Err(reason) => {
                 tracing::info!(
@@ -147,7 +158,12 @@ impl Images {
         }
     }
 
-    async fn serve(&self, image: &Image, layer: Digest, size: Option<u64>) -> Result<Served, Reason> {
+    async fn serve(
+        &self,
+        image: &Image,
+        layer: Digest,
+        size: Option<u64>,
+    ) -> Result<Served, Reason> {
         let index = &image.found.index;
         let reason = match index.ztoc(&layer) {
             None => "the index has no zTOC for it".to_owned(),
@@ -166,7 +182,11 @@ impl Images {
                 }
             }
         };
-        match self.opener.pulled(&image.origin, &layer, reason.clone()).await {
+        match self
+            .opener
+            .pulled(&image.origin, &layer, reason.clone())
+            .await
+        {
             Ok(served) => Ok(served),
             Err(error) => {
                 Err(format!("not loaded lazily: {reason}; not pulled whole either: {error}").into())
@@ -215,13 +235,21 @@ impl<K: Eq + Hash, T: Clone> Flights<K, T> {
         let flight = start().shared();
         // Past the bound work is done for each asker by itself, which is slower and still right.
         if flights.len() < MAX_FLIGHTS {
-            flights.insert(key, Remembered { flight: flight.clone(), since: Instant::now() });
+            flights.insert(
+                key,
+                Remembered {
+                    flight: flight.clone(),
+                    since: Instant::now(),
+                },
+            );
         }
         flight
     }
 
     fn forget(&self, matches: impl Fn(&K) -> bool) {
-        self.0.lock().retain(|key, known| known.flight.peek().is_none() || !matches(key));
+        self.0
+            .lock()
+            .retain(|key, known| known.flight.peek().is_none() || !matches(key));
     }
 }
 
