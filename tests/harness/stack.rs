@@ -1,1 +1,212 @@
-//! stack
+//! A containerd with our snapshotter in it, below one temporary directory that goes with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+use parking_lot::{Mutex, MutexGuard};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use crate::cache::hex;
+use crate::containerd::{Containerd, Flavor};
+use crate::cri::Cri;
+use crate::layout::{Layout, Manifest};
+use crate::mountinfo;
+use crate::snapshots::Snapshots;
+use crate::snapshotter::Snapshotter;
+
+/// One whole-system test at a time: they share two cores and a kernel.
+pub fn machine() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock()
+}
+
+/// Configuration that turns the discovery of v1 indices on.
+pub const V1: &str = "[pull_modes.soci_v1]\nenable = true\n";
+
+/// Runs a test on a stack of its own; when it fails the logs come with the error.
+pub fn with_stack(
+    flavor: Flavor,
+    config: &str,
+    test: impl FnOnce(&mut Stack) -> Result<()>,
+) -> Result<()> {
+    let _machine = machine();
+    let mut stack = Stack::start(flavor, config)?;
+    let outcome = test(&mut stack);
+    outcome.with_context(|| stack.logs())
+}
+
+pub struct Stack {
+    // In the order in which they must go.
+    pub containerd: Containerd,
+    pub snapshotter: Snapshotter,
+    scratch: Scratch,
+    containers: AtomicU32,
+}
+
+impl Stack {
+    pub fn start(flavor: Flavor, config: &str) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let snapshotter = Snapshotter::start(&scratch.path().join("s"), config)?;
+        let containerd = Containerd::start(
+            &scratch.path().join("c"),
+            flavor,
+            Some(&snapshotter.proxy()),
+        )?;
+        Ok(Self {
+            containerd,
+            snapshotter,
+            scratch,
+            containers: AtomicU32::new(0),
+        })
+    }
+
+    /// A directory of this stack for the test's own use.
+    pub fn directory(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.scratch.path().join(name);
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// Pulls with the flavor's own way: `ctr` through the transfer service, or CRI.
+    pub fn pull(&self, reference: &str) -> Result<()> {
+        match self.containerd.flavor() {
+            Flavor::Transfer => self.pull_with(reference, "soci"),
+            Flavor::Cri | Flavor::DebianCri => Cri::connect(self.containerd.socket())?
+                .pull(reference)
+                .map(drop),
+        }
+    }
+
+    /// Pulls with `ctr` and unpacks with any snapshotter.
+    pub fn pull_with(&self, reference: &str, snapshotter: &str) -> Result<()> {
+        self.containerd
+            .run_ctr(&[
+                "images",
+                "pull",
+                "--plain-http",
+                "--snapshotter",
+                snapshotter,
+                reference,
+            ])
+            .with_context(|| self.logs())
+            .map(drop)
+    }
+
+    /// Runs a command in a new container of a pulled image; its stdout and stderr.
+    pub fn run(&self, reference: &str, command: &[&str]) -> Result<String> {
+        let number = self.containers.fetch_add(1, Ordering::Relaxed);
+        let name = format!("c{number}-{}", std::process::id());
+        let mut ctr = self.containerd.ctr();
+        ctr.args(["run", "--rm", "--snapshotter", "soci", reference, &name])
+            .args(command);
+        let output = crate::command::output(&mut ctr)?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        anyhow::ensure!(
+            output.status.success(),
+            "{command:?} failed: {text}\n{}",
+            self.logs()
+        );
+        Ok(text)
+    }
+
+    /// The snapshots of one of containerd's snapshotters.
+    pub fn snapshots(&self, snapshotter: &str) -> Result<Snapshots> {
+        Snapshots::connect(
+            self.containerd.socket(),
+            self.containerd.namespace(),
+            snapshotter,
+        )
+    }
+
+    pub fn logs(&self) -> String {
+        let containerd = self.containerd.log();
+        let lines: Vec<&str> = containerd.lines().rev().take(20).collect();
+        let last: Vec<&str> = lines.into_iter().rev().collect();
+        format!(
+            "--- snapshotter\n{}\n--- containerd, last lines\n{}\n",
+            self.snapshotter.log(),
+            last.join("\n")
+        )
+    }
+}
+
+/// The names under which containerd keeps an image's layers, base first.
+pub fn chain_ids(layout: &Layout, manifest: &Manifest) -> Result<Vec<String>> {
+    let config: serde_json::Value = layout.json(&manifest.config.digest)?;
+    let diff_ids = config
+        .pointer("/rootfs/diff_ids")
+        .and_then(|ids| ids.as_array());
+    let mut chain: Vec<String> = Vec::new();
+    for id in diff_ids.context("an image config without diff_ids")? {
+        let id = id.as_str().context("a diff_id that is no text")?;
+        let next = match chain.last() {
+            None => id.to_owned(),
+            Some(below) => {
+                format!(
+                    "sha256:{}",
+                    hex(&Sha256::digest(format!("{below} {id}").as_bytes()))
+                )
+            }
+        };
+        chain.push(next);
+    }
+    Ok(chain)
+}
+
+/// A temporary directory that takes the mounts and shims below it along.
+struct Scratch {
+    dir: TempDir,
+}
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            dir: tempfile::Builder::new().prefix("soci-").tempdir()?,
+        })
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = end_shims(self.path()) {
+            eprintln!("shims below {}: {error:#}", self.path().display());
+        }
+        if let Err(error) = mountinfo::unmount_under(self.path()) {
+            eprintln!("{error:#}");
+        }
+        if std::thread::panicking() || std::env::var_os("SOCI_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            eprintln!("kept for a look: {}", self.path().display());
+        }
+    }
+}
+
+/// Ends the shims that were started with a socket below `dir`; they outlive their containerd.
+fn end_shims(dir: &Path) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let needle = dir.as_os_str().as_bytes();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let is_shim = command.windows(15).any(|part| part == b"containerd-shim");
+        if is_shim && command.windows(needle.len()).any(|part| part == needle) {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
+        }
+    }
+    Ok(())
+}

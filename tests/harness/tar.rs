@@ -216,13 +216,20 @@ mod tests {
                 mode: 0o4755,
                 uid: 1 << 31,
                 gid: 7,
-                mtime: (-2, 500_000_000),
+                mtime: (-2, 0),
                 ..Entry::default()
             };
             tar.bytes(entry, b"hello").unwrap();
         });
         assert!(text.starts_with("-rwsr-xr-x 2147483648/7"), "{text}");
-        assert!(text.contains("1969-12-31 23:59:58.5 "), "{text}");
+        assert!(text.contains("1969-12-31 23:59:58 "), "{text}");
         assert!(text.trim_end().ends_with(&name), "{text}");
+    }
+
+    #[test]
+    fn fractions_of_a_second_before_1970_count_backwards() {
+        assert_eq!(decimal_time(-2, 500_000_000), "-1.500000000");
+        assert_eq!(decimal_time(-1, 999_999_999), "-0.000000001");
+        assert_eq!(decimal_time(3, 7), "3.000000007");
     }
 }
