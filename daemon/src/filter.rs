@@ -149,11 +149,11 @@ mod tests {
         check(&["labels.foo!=baz"], true);
         check(&["labels.foo!=bar"], false);
         check(&["labels.none!=bar"], true);
-        check(&["labels.none=="], false);
+        check(&["labels.none==\"\""], false);
         check(&["parent!=\"\""], false);
         check(&["labels.foo~=^b.r$"], true);
         check(&["labels.foo~=^b$"], false);
-        check(&["labels.path~=|^/usr/(bin|lib)$|"], false);
+        check(&[r"labels.path~=|^/usr/(bin\|lib)$|"], true);
         check(&["labels.path~=|^/usr/[bl]in?|"], true);
         check(&[r"labels.path~=/^\/usr/"], true);
         check(&["labels.foo~=[unclosed"], false);
@@ -172,7 +172,7 @@ mod tests {
         check(&[r#"labels.bytes=="\U000000e9""#], true);
         check(&["labels.bytes==é"], true);
         check(&[r#"labels.foo==b"a"r"#], false);
-        check(&[" labels . foo  == bar"], false);
+        check(&[" labels. foo  == bar"], true);
     }
 
     #[test]
@@ -197,8 +197,10 @@ mod tests {
             "labels.foo==,kind",
             "labels.foo==.bar",
             "labels.foo bar",
+            "labels .foo",
             "name==/x/",
             "name==|x|",
+            "name~=|a|b|",
             r#"labels."foo"#,
             r#"labels."foo\q""#,
             r#"labels."\u12""#,

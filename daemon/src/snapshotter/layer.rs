@@ -8,7 +8,7 @@ use super::{Inner, New, Snapshotter};
 use crate::error::Error;
 use crate::flights::{Lead, Seat};
 use crate::labels;
-use crate::layers::{Outcome, Usage};
+use crate::layers::Outcome;
 use crate::store::{Backing, Chain, Committed, Kind, Labels};
 
 /// The layer to prepare: its chain ID, and the snapshot it lies on.
@@ -148,7 +148,7 @@ impl Inner {
             name,
             parent: None,
             labels,
-            usage: self.layers.usage(top.id).unwrap_or_else(Usage::default),
+            usage: self.layers.usage(top.id).unwrap_or_default(),
             backing,
         };
         let Err(error) = self.store.commit(&top.key, committed) else {
