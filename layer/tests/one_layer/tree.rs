@@ -1,0 +1,651 @@
+//! The tree that unpacking would make, from the entries of a tar.
+
+use crate::support::fixture;
+use layer::{Attr, Inode, Kind, Mtime, Tree, TreeError, TreeOptions};
+use soci::toc::{Member, Toc, TocBuilder};
+use soci::ztoc::Limits;
+
+type Xattrs<'a> = &'a [(&'a [u8], &'a [u8])];
+
+fn member(name: &str, kind: Kind) -> Member<'_> {
+    let mode = if kind == Kind::Dir { 0o750 } else { 0o640 };
+    let mtime = Some(Mtime {
+        seconds: 1000,
+        nanos: 7,
+    });
+    Member {
+        name: name.as_bytes(),
+        kind,
+        mode,
+        uid: 1,
+        gid: 2,
+        mtime,
+        ..Member::default()
+    }
+}
+
+fn file(name: &str) -> Member<'_> {
+    Member {
+        size: 5,
+        ..member(name, Kind::Reg)
+    }
+}
+
+fn dir(name: &str) -> Member<'_> {
+    member(name, Kind::Dir)
+}
+
+fn symlink<'a>(name: &'a str, to: &'a str) -> Member<'a> {
+    Member {
+        linkname: to.as_bytes(),
+        ..member(name, Kind::Symlink)
+    }
+}
+
+fn hardlink<'a>(name: &'a str, to: &'a str) -> Member<'a> {
+    Member {
+        linkname: to.as_bytes(),
+        ..member(name, Kind::Hardlink)
+    }
+}
+
+fn toc(members: &[Member<'_>]) -> Toc {
+    let mut builder = TocBuilder::new(&Limits::default());
+    let mut offset = 0;
+    for member in members {
+        offset += 512;
+        builder.push(&Member { offset, ..*member }).unwrap();
+        offset += member.size.next_multiple_of(512);
+    }
+    builder.finish(offset).unwrap()
+}
+
+fn build(members: &[Member<'_>]) -> Result<Tree, TreeError> {
+    Tree::build(toc(members), &TreeOptions::default())
+}
+
+/// One line per name: inode, kind and mode, owner, links, name, and what else is to be said.
+fn show(tree: &Tree) -> Vec<String> {
+    let mut lines = vec![line(tree, Inode::ROOT, "/")];
+    walk(tree, Inode::ROOT, "", &mut lines);
+    lines
+}
+
+fn walk(tree: &Tree, dir: Inode, path: &str, lines: &mut Vec<String>) {
+    let children = tree.children(dir).unwrap();
+    for (index, child) in children.iter().enumerate() {
+        assert_eq!(children.get(index), Some(child));
+        assert_eq!(tree.lookup(dir, child.name), Some(child.inode));
+        assert_eq!(tree.attr(child.inode).unwrap().kind, child.kind);
+        let path = format!("{path}/{}", String::from_utf8_lossy(child.name));
+        lines.push(line(tree, child.inode, &path));
+        if child.kind == Kind::Dir {
+            assert_eq!(tree.parent(child.inode), Some(dir));
+            walk(tree, child.inode, &path, lines);
+        }
+    }
+}
+
+fn line(tree: &Tree, inode: Inode, path: &str) -> String {
+    let Attr {
+        kind,
+        mode,
+        uid,
+        gid,
+        nlink,
+        rdev,
+        ..
+    } = tree.attr(inode).unwrap();
+    let kind = match kind {
+        Kind::Dir => "d",
+        Kind::Reg => "-",
+        Kind::Symlink => "l",
+        Kind::Char => "c",
+        Kind::Block => "b",
+        Kind::Fifo => "p",
+        Kind::Hardlink => "?",
+    };
+    let mut line = format!("{inode} {kind}{mode:o} {uid}:{gid} {nlink} {path}");
+    if kind == "c" || kind == "b" {
+        line += &format!(" {}:{}", rdev.0, rdev.1);
+    }
+    if let Some(target) = tree.readlink(inode) {
+        line += &format!(" -> {}", String::from_utf8_lossy(target));
+    }
+    for (name, value) in tree.xattrs(inode) {
+        assert_eq!(tree.xattr(inode, name), Some(value));
+        let text = String::from_utf8_lossy;
+        line += &format!(" {}={}", text(name), text(value));
+    }
+    line
+}
+
+fn check(members: &[Member<'_>], expected: &[&str]) {
+    assert_eq!(show(&build(members).unwrap()), expected);
+}
+
+fn check_refused(members: &[Member<'_>], fits: impl Fn(&TreeError) -> bool) {
+    let error = build(members).unwrap_err();
+    assert!(fits(&error), "{error}");
+}
+
+const ROOT: &str = "1 d755 0:0 2 /";
+
+#[test]
+fn an_empty_layer_is_an_empty_directory() {
+    check(&[], &[ROOT]);
+}
+
+#[test]
+fn entries_keep_their_attributes() {
+    check(
+        &[
+            dir("d/"),
+            file("d/f"),
+            symlink("l", "../x"),
+            Member {
+                device: (8, 1),
+                ..member("b", Kind::Block)
+            },
+            Member {
+                device: (1, 3),
+                ..member("c", Kind::Char)
+            },
+            member("p", Kind::Fifo),
+            Member {
+                mode: 0o6755,
+                ..file("s")
+            },
+        ],
+        &[
+            "1 d755 0:0 3 /",
+            "5 b640 1:2 1 /b 8:1",
+            "6 c640 1:2 1 /c 1:3",
+            "2 d750 1:2 2 /d",
+            "3 -640 1:2 1 /d/f",
+            "4 l777 1:2 1 /l -> ../x",
+            "7 p640 1:2 1 /p",
+            "8 -6755 1:2 1 /s",
+        ],
+    );
+}
+
+#[test]
+fn sizes_times_and_blocks_are_those_of_the_unpacked_tree() {
+    let members = [
+        Member {
+            size: 513,
+            ..file("f")
+        },
+        symlink("l", "four"),
+        dir("d"),
+        Member {
+            mtime: None,
+            ..file("n")
+        },
+        Member {
+            mtime: Some(Mtime {
+                seconds: -1,
+                nanos: 5,
+            }),
+            ..file("old")
+        },
+        Member {
+            mtime: Some(Mtime {
+                seconds: 9_223_372_037,
+                nanos: 0,
+            }),
+            ..file("late")
+        },
+        file("implied/f"),
+    ];
+    let tree = build(&members).unwrap();
+    let get = |name: &str| {
+        tree.attr(tree.lookup(Inode::ROOT, name.as_bytes()).unwrap())
+            .unwrap()
+    };
+    let epoch = Mtime {
+        seconds: 0,
+        nanos: 0,
+    };
+    assert_eq!((get("f").size, get("f").blocks), (513, 2));
+    assert_eq!(
+        get("f").mtime,
+        Mtime {
+            seconds: 1000,
+            nanos: 7
+        }
+    );
+    assert_eq!((get("l").size, get("l").blocks), (4, 0));
+    assert_eq!((get("d").size, get("d").blocks), (4096, 8));
+    for name in ["n", "old", "late", "implied"] {
+        assert_eq!(get(name).mtime, epoch, "{name}");
+    }
+}
+
+#[test]
+fn directories_that_nothing_names_are_made() {
+    check(
+        &[file("a/b/f"), file("x/f"), file("a/g"), dir("a/b/")],
+        &[
+            "1 d755 0:0 4 /",
+            "6 d755 0:0 3 /a",
+            "7 d750 1:2 2 /a/b",
+            "2 -640 1:2 1 /a/b/f",
+            "4 -640 1:2 1 /a/g",
+            "8 d755 0:0 2 /x",
+            "3 -640 1:2 1 /x/f",
+        ],
+    );
+}
+
+#[test]
+fn the_root_can_be_named_but_is_no_child_of_itself() {
+    for name in ["./", ".", "/", "a/.."] {
+        check(
+            &[dir(name), file("./f")],
+            &["1 d750 1:2 2 /", "3 -640 1:2 1 /f"],
+        );
+    }
+}
+
+#[test]
+fn names_are_cleaned_and_none_leaves_the_root() {
+    check(
+        &[
+            file("../../f"),
+            file("/a//./g"),
+            file("a/../h"),
+            file("..."),
+            file("b/../../i"),
+        ],
+        &[
+            "1 d755 0:0 3 /",
+            "5 -640 1:2 1 /...",
+            "7 d755 0:0 2 /a",
+            "3 -640 1:2 1 /a/g",
+            "2 -640 1:2 1 /f",
+            "4 -640 1:2 1 /h",
+            "6 -640 1:2 1 /i",
+        ],
+    );
+}
+
+#[test]
+fn of_equal_names_the_last_counts() {
+    check(
+        &[
+            file("f"),
+            Member {
+                mode: 0o600,
+                ..file("./f")
+            },
+        ],
+        &[ROOT, "3 -600 1:2 1 /f"],
+    );
+    check(
+        &[file("f"), symlink("f", "x")],
+        &[ROOT, "3 l777 1:2 1 /f -> x"],
+    );
+    // A directory over a directory changes what it says, not what it holds.
+    check(
+        &[
+            dir("d"),
+            file("d/f"),
+            Member {
+                mode: 0o700,
+                uid: 9,
+                ..dir("d/")
+            },
+        ],
+        &["1 d755 0:0 3 /", "2 d700 9:2 2 /d", "3 -640 1:2 1 /d/f"],
+    );
+    check(
+        &[file("d"), dir("d"), file("d/f")],
+        &["1 d755 0:0 3 /", "3 d750 1:2 2 /d", "4 -640 1:2 1 /d/f"],
+    );
+}
+
+#[test]
+fn what_replaces_a_directory_removes_what_it_held() {
+    let below = [
+        dir("d"),
+        dir("d/e"),
+        file("d/e/f"),
+        file("d/.wh.w"),
+        file("d/.wh..wh..opq"),
+    ];
+    let mut members = below.to_vec();
+    members.push(file("d"));
+    check(&members, &[ROOT, "7 -640 1:2 1 /d"]);
+    members.push(dir("d"));
+    members.push(file("d/g"));
+    check(
+        &members,
+        &["1 d755 0:0 3 /", "8 d750 1:2 2 /d", "9 -640 1:2 1 /d/g"],
+    );
+    let tree = build(&members).unwrap();
+    for gone in [2, 3, 4, 5, 6, 7, 10, 1000] {
+        assert_eq!(tree.attr(Inode(gone)), None, "inode {gone}");
+        assert!(tree.children(Inode(gone)).is_none());
+        assert_eq!(tree.xattrs(Inode(gone)).count(), 0);
+    }
+}
+
+#[test]
+fn a_hard_link_is_its_target() {
+    // The last of the names says whose it is, as an unpacker sets owner and mode once per name.
+    check(
+        &[
+            file("a"),
+            hardlink("d/b", "./a"),
+            Member {
+                uid: 7,
+                ..hardlink("c", "/d/b")
+            },
+        ],
+        &[
+            "1 d755 0:0 3 /",
+            "2 -640 7:2 3 /a",
+            "2 -640 7:2 3 /c",
+            "5 d755 0:0 2 /d",
+            "2 -640 7:2 3 /d/b",
+        ],
+    );
+    let tree = build(&[
+        Member {
+            size: 300,
+            ..file("a")
+        },
+        hardlink("b", "a"),
+    ])
+    .unwrap();
+    assert_eq!(tree.attr(Inode(2)).unwrap().size, 300);
+    assert_eq!(tree.data(Inode(2)).unwrap().0.0, 0);
+    // The name goes, the file stays under its other one.
+    check(
+        &[
+            file("a"),
+            hardlink("b", "a"),
+            Member {
+                mode: 0o600,
+                ..file("a")
+            },
+        ],
+        &[ROOT, "4 -600 1:2 1 /a", "2 -640 1:2 1 /b"],
+    );
+    check(
+        &[symlink("l", "x"), hardlink("m", "l")],
+        &[ROOT, "2 l777 1:2 2 /l -> x", "2 l777 1:2 2 /m -> x"],
+    );
+}
+
+#[test]
+fn a_hard_link_needs_its_target_before_it() {
+    let missing = |error: &TreeError| matches!(error, TreeError::MissingTarget { .. });
+    check_refused(&[hardlink("b", "a")], missing);
+    check_refused(&[hardlink("b", "a"), file("a")], missing);
+    check_refused(&[file("a"), hardlink("a", "a")], missing);
+    check_refused(&[file("d/a"), hardlink("d", "d/a")], missing);
+}
+
+#[test]
+fn whiteouts_are_devices() {
+    check(
+        &[
+            Member {
+                uid: 3,
+                mode: 0o644,
+                ..file("d/.wh.f")
+            },
+            dir(".wh.g/"),
+        ],
+        &[
+            "1 d755 0:0 3 /",
+            "4 d755 0:0 2 /d",
+            "2 c0 3:2 1 /d/f 0:0",
+            "3 c0 1:2 1 /g 0:0",
+        ],
+    );
+    // What is in the layer is not hidden by it.
+    let shown = [ROOT, "2 -640 1:2 1 /f"];
+    check(&[file("f"), file(".wh.f")], &shown);
+    check(&[file(".wh.f"), file("f")], &[ROOT, "3 -640 1:2 1 /f"]);
+    check(
+        &[file(".wh.d"), file("d/f")],
+        &["1 d755 0:0 3 /", "4 d755 0:0 2 /d", "3 -640 1:2 1 /d/f"],
+    );
+    let tree = build(&[file(".wh.f"), file(".wh..wh..opq")]).unwrap();
+    for name in [".wh.f", ".wh..wh..opq", ".", "..", ""] {
+        assert_eq!(tree.lookup(Inode::ROOT, name.as_bytes()), None, "{name}");
+    }
+}
+
+#[test]
+fn opaque_directories_say_so() {
+    let opaque = "trusted.overlay.opaque=y";
+    let members = [file("d/.wh..wh..opq"), file("e/f"), file(".wh..wh..opq")];
+    check(
+        &members,
+        &[
+            &format!("1 d755 0:0 4 / {opaque}"),
+            &format!("5 d755 0:0 2 /d {opaque}"),
+            "6 d755 0:0 2 /e",
+            "3 -640 1:2 1 /e/f",
+        ],
+    );
+    let options = TreeOptions {
+        userxattr: true,
+        disable_xattrs: true,
+    };
+    let tree = Tree::build(toc(&members), &options).unwrap();
+    assert!(show(&tree)[0].ends_with("/ user.overlay.opaque=y"));
+    // Also where the directory's own entry comes later.
+    check(
+        &[file("d/.wh..wh..opq"), dir("d")],
+        &["1 d755 0:0 3 /", &format!("4 d750 1:2 2 /d {opaque}")],
+    );
+}
+
+#[test]
+fn the_metadata_of_other_union_filesystems_is_dropped() {
+    check(
+        &[
+            file(".wh..wh.aufs"),
+            dir(".wh..wh.plnk/"),
+            file(".wh..wh.plnk/1.2"),
+        ],
+        &[ROOT],
+    );
+}
+
+#[test]
+fn whiteouts_of_nothing_are_refused() {
+    let whiteout = |error: &TreeError| matches!(error, TreeError::Whiteout { .. });
+    for name in [".wh.", ".wh..", ".wh...", "d/.wh..", ".wh.d/f"] {
+        check_refused(&[file(name)], whiteout);
+    }
+}
+
+#[test]
+fn a_device_of_the_image_is_what_it_is() {
+    check(&[member("c", Kind::Char)], &[ROOT, "2 c640 1:2 1 /c 0:0"]);
+}
+
+#[test]
+fn nothing_lies_below_what_is_not_a_directory() {
+    let refused = |error: &TreeError| matches!(error, TreeError::NotADirectory { .. });
+    check_refused(&[file("f"), file("f/g")], refused);
+    check_refused(&[symlink("l", "/etc"), file("l/passwd")], refused);
+    check_refused(
+        &[dir("d"), file("d/f"), symlink("d", "/etc"), file("d/f")],
+        refused,
+    );
+    check_refused(&[dir("d"), hardlink("e", "d")], |error| {
+        matches!(error, TreeError::LinkedDirectory { .. })
+    });
+}
+
+#[test]
+fn bad_symlinks_are_refused() {
+    let refused = |error: &TreeError| matches!(error, TreeError::SymlinkTarget { .. });
+    check_refused(&[symlink("l", "")], refused);
+    check_refused(&[symlink("l", &"a/".repeat(2048))], refused);
+    assert!(build(&[symlink("l", &"a/".repeat(2047))]).is_ok());
+}
+
+#[test]
+fn depth_has_a_limit() {
+    assert!(build(&[dir(&"d/".repeat(256))]).is_ok());
+    let deep = |error: &TreeError| matches!(error, TreeError::Deep { .. });
+    check_refused(&[dir(&"d/".repeat(257))], deep);
+    let parent = "d/".repeat(256);
+    let child = format!("{parent}f");
+    check_refused(&[dir(&parent), file(&child)], deep);
+}
+
+#[test]
+fn attributes_add_up_and_the_last_value_counts() {
+    let first: Xattrs<'_> = &[(b"user.a", b"1"), (b"user.b", b"1")];
+    let second: Xattrs<'_> = &[(b"user.b", b"2"), (b"user.c", b"2")];
+    check(
+        &[
+            Member {
+                xattrs: first,
+                ..dir("d")
+            },
+            Member {
+                xattrs: second,
+                ..dir("d")
+            },
+        ],
+        &[
+            "1 d755 0:0 3 /",
+            "2 d750 1:2 2 /d user.b=2 user.c=2 user.a=1",
+        ],
+    );
+    check(
+        &[
+            Member {
+                xattrs: first,
+                ..file("f")
+            },
+            Member {
+                xattrs: second,
+                ..hardlink("g", "f")
+            },
+        ],
+        &[
+            ROOT,
+            "2 -640 1:2 2 /f user.b=2 user.c=2 user.a=1",
+            "2 -640 1:2 2 /g user.b=2 user.c=2 user.a=1",
+        ],
+    );
+    let hostile: Xattrs<'_> = &[
+        (b"trusted.overlay.opaque", b"y"),
+        (b"trusted.overlay.redirect", b"/etc"),
+        (b"user.fine", b"1"),
+        (b"user.overlay.opaque", b"y"),
+    ];
+    let members = [Member {
+        xattrs: hostile,
+        ..dir("d")
+    }];
+    check(
+        &members,
+        &[
+            "1 d755 0:0 3 /",
+            "2 d750 1:2 2 /d user.fine=1 user.overlay.opaque=y",
+        ],
+    );
+    let options = TreeOptions {
+        userxattr: true,
+        ..TreeOptions::default()
+    };
+    let tree = Tree::build(toc(&members), &options).unwrap();
+    assert_eq!(tree.xattrs(Inode(2)).count(), 1);
+    let options = TreeOptions {
+        disable_xattrs: true,
+        ..TreeOptions::default()
+    };
+    let tree = Tree::build(toc(&members), &options).unwrap();
+    assert_eq!(tree.xattrs(Inode(2)).count(), 0);
+}
+
+#[test]
+fn capabilities_do_not_outlive_a_change_of_owner() {
+    let capability = [0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let xattrs: Xattrs<'_> = &[(b"security.capability", &capability)];
+    let with = Member {
+        xattrs,
+        ..file("f")
+    };
+    let tree = build(&[with]).unwrap();
+    assert_eq!(
+        tree.xattr(Inode(2), b"security.capability"),
+        Some(&capability[..])
+    );
+    let tree = build(&[with, hardlink("g", "f")]).unwrap();
+    assert_eq!(tree.xattr(Inode(2), b"security.capability"), None);
+    let tree = build(&[
+        file("f"),
+        Member {
+            xattrs,
+            ..hardlink("g", "f")
+        },
+    ])
+    .unwrap();
+    assert!(tree.xattr(Inode(2), b"security.capability").is_some());
+}
+
+#[test]
+fn a_real_layer_has_its_tree() {
+    let tree = Tree::build(fixture("gnu").toc(), &TreeOptions::default()).unwrap();
+    let lines = show(&tree);
+    let shown: Vec<_> = lines
+        .iter()
+        .map(|line| &line[line.find(' ').unwrap() + 1..])
+        .collect();
+    for expected in [
+        "d755 0:0 8 /",
+        "c666 0:0 1 /dev/null 1:3",
+        "c0 0:0 1 /etc/gone 0:0",
+        "-644 0:0 2 /etc/passwd",
+        "l777 0:0 1 /etc/link -> passwd",
+        "d755 0:0 2 /opq trusted.overlay.opaque=y",
+        "d1777 0:0 2 /sticky",
+    ] {
+        assert!(
+            shown.contains(&expected),
+            "{expected} is not among {shown:#?}"
+        );
+    }
+}
+
+/// Run with `--release -- --ignored --nocapture` for the figure.
+#[test]
+#[ignore = "a measurement"]
+fn two_hundred_thousand_entries_are_quick() {
+    let names: Vec<String> = (0..200_000)
+        .map(|n| {
+            format!(
+                "./usr/lib/modules/pkg{}/sub{}/file-number-{n}.so",
+                n / 500,
+                n / 20 % 25
+            )
+        })
+        .collect();
+    let members: Vec<_> = names.iter().map(|name| file(name)).collect();
+    let toc = toc(&members);
+    let begin = std::time::Instant::now();
+    let tree = Tree::build(toc, &TreeOptions::default()).unwrap();
+    println!("{} inodes in {:?}", tree.inodes(), begin.elapsed());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!(
+        "{}",
+        status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .unwrap()
+    );
+}
