@@ -1,18 +1,16 @@
 //! The members of a layer's tar: one byte arena and one fixed-size record each.
 
+mod builder;
+
 use std::fmt;
 
-use crate::error::{EntryFault, Error};
-use crate::limits::Limits;
-
 pub use crate::mtime::Mtime;
+pub use builder::TocBuilder;
 
 /// Size of a tar block; headers and data start at multiples of it.
 pub(crate) const BLOCK: u64 = 512;
 /// PAX records whose keys start so are extended attributes.
 pub(crate) const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
-/// Longest name the kernel looks up.
-const MAX_COMPONENT: usize = 255;
 /// Stands for an absent [`Mtime`]; real nanoseconds are below a billion.
 const NO_MTIME: u32 = u32::MAX;
 
@@ -218,197 +216,4 @@ impl fmt::Debug for Entry<'_> {
 fn take_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)
-}
-
-/// Collects members in any order into a [`Toc`].
-pub struct TocBuilder {
-    limits: Limits,
-    arena: Vec<u8>,
-    records: Vec<Record>,
-}
-
-impl TocBuilder {
-    pub fn new(limits: &Limits) -> Self {
-        Self {
-            limits: limits.clone(),
-            arena: Vec::new(),
-            records: Vec::new(),
-        }
-    }
-
-    pub(crate) fn with_capacity(entries: usize, limits: &Limits) -> Result<Self, Error> {
-        within("zTOC entries", entries as u64, u64::from(limits.entries))?;
-        let mut builder = Self::new(limits);
-        builder.records.reserve_exact(entries);
-        Ok(builder)
-    }
-
-    /// Bytes of names and attributes so far.
-    pub(crate) fn arena_len(&self) -> usize {
-        self.arena.len()
-    }
-
-    pub fn push(&mut self, member: &Member<'_>) -> Result<(), Error> {
-        let fault = |fault| Error::Entry {
-            offset: member.offset,
-            fault,
-        };
-        let count = self.records.len() as u64 + 1;
-        within("zTOC entries", count, u64::from(self.limits.entries))?;
-        let name_len = self.path_len("length of a name", member.name)?;
-        let linkname_len = self.path_len("length of a link name", member.linkname)?;
-        if member.name.contains(&0) || member.linkname.contains(&0) {
-            return Err(fault(EntryFault::Nul));
-        }
-        let mut components = member.name.split(|b| *b == b'/');
-        if components.any(|component| component.len() > MAX_COMPONENT) {
-            return Err(fault(EntryFault::LongComponent));
-        }
-
-        let start = u32::try_from(self.arena.len()).map_err(|_| Error::Limit {
-            what: "bytes of names and attributes",
-            value: self.arena.len() as u64,
-            limit: u64::from(u32::MAX),
-        })?;
-        let xattrs = self.checked_xattrs(member)?;
-        let arena = (self.arena.len() + member.name.len() + member.linkname.len()) as u64;
-        within("bytes of names and attributes", arena, self.limits.blob)?;
-        self.arena.extend_from_slice(member.name);
-        self.arena.extend_from_slice(member.linkname);
-        let before = self.arena.len();
-        for (name, value) in xattrs {
-            push_prefixed(&mut self.arena, name);
-            push_prefixed(&mut self.arena, value);
-        }
-        // Bounded by `limits.xattrs` twice over.
-        let xattrs_len = u32::try_from(self.arena.len() - before).unwrap_or(u32::MAX);
-
-        let mtime = member.mtime.unwrap_or(Mtime {
-            seconds: 0,
-            nanos: NO_MTIME,
-        });
-        self.records.push(Record {
-            offset: member.offset,
-            size: member.size,
-            header: 0,
-            seconds: mtime.seconds,
-            nanos: mtime.nanos,
-            uid: member.uid,
-            gid: member.gid,
-            major: member.device.0,
-            minor: member.device.1,
-            start,
-            xattrs_len,
-            name_len,
-            linkname_len,
-            mode: u16::try_from(member.mode & 0o7777).unwrap_or(0),
-            kind: member.kind,
-        });
-        Ok(())
-    }
-
-    /// Puts the members in tar order and finds where their headers start: at 0, then at the first block
-    /// after the data of the member before.
-    pub fn finish(mut self, archive_size: u64) -> Result<Toc, Error> {
-        if !self.records.is_sorted_by_key(|record| record.offset) {
-            self.records.sort_by_key(|record| record.offset);
-        }
-        let mut header = 0;
-        for record in &mut self.records {
-            let fault = |fault| Error::Entry {
-                offset: record.offset,
-                fault,
-            };
-            if record.offset % BLOCK != 0 {
-                return Err(fault(EntryFault::Unaligned));
-            }
-            // One block at least; this also refuses members that share an offset or overlap.
-            if record
-                .offset
-                .checked_sub(header)
-                .is_none_or(|len| len < BLOCK)
-            {
-                return Err(fault(EntryFault::NoHeader(header)));
-            }
-            let beyond = fault(EntryFault::BeyondArchive);
-            let Some(end) = record.offset.checked_add(record.size) else {
-                return Err(beyond);
-            };
-            let stored_end = if record.kind == Kind::Reg {
-                end
-            } else {
-                record.offset
-            };
-            if stored_end > archive_size {
-                return Err(beyond);
-            }
-            record.header = header;
-            // The size counts for every kind here, since other readers count it: a link with a size
-            // makes the table unusable for all of us alike.
-            header = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
-        }
-        self.arena.shrink_to_fit();
-        self.records.shrink_to_fit();
-        Ok(Toc {
-            arena: self.arena,
-            records: self.records,
-            archive_size,
-        })
-    }
-
-    fn path_len(&self, what: &'static str, path: &[u8]) -> Result<u16, Error> {
-        let limit = self.limits.name.min(usize::from(u16::MAX));
-        within(what, path.len() as u64, limit as u64)?;
-        Ok(u16::try_from(path.len()).unwrap_or(u16::MAX))
-    }
-
-    fn checked_xattrs<'a>(&self, member: &Member<'a>) -> Result<Xattrs<'a>, Error> {
-        let total = member
-            .xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len());
-        let total = total.fold(0, usize::saturating_add);
-        within(
-            "bytes of extended attributes",
-            total as u64,
-            self.limits.xattrs as u64,
-        )?;
-        let fault = |fault| Error::Entry {
-            offset: member.offset,
-            fault,
-        };
-        for (name, _) in member.xattrs {
-            if name.is_empty() {
-                return Err(fault(EntryFault::UnnamedAttribute));
-            }
-            if name.contains(&0) {
-                return Err(fault(EntryFault::Nul));
-            }
-        }
-        Ok(last_of_each(member.xattrs))
-    }
-}
-
-type Xattrs<'a> = Vec<(&'a [u8], &'a [u8])>;
-
-/// Sorted by name, of equal names the last.
-fn last_of_each<'a>(xattrs: &[(&'a [u8], &'a [u8])]) -> Xattrs<'a> {
-    let mut sorted: Xattrs<'a> = xattrs.iter().rev().copied().collect();
-    sorted.sort_by_key(|(name, _)| *name);
-    sorted.dedup_by_key(|(name, _)| *name);
-    sorted
-}
-
-/// The parts are bounded by the limit on attributes, so their lengths fit.
-fn push_prefixed(arena: &mut Vec<u8>, bytes: &[u8]) {
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    arena.extend_from_slice(&len.to_le_bytes());
-    arena.extend_from_slice(bytes);
-}
-
-fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
-    if value > limit {
-        return Err(Error::Limit { what, value, limit });
-    }
-    Ok(())
 }
