@@ -20,6 +20,8 @@ use crate::{Credential, Credentials, Error};
 
 /// How long a refused credential is not tried again: registries lock accounts that insist.
 const REFUSAL: Duration = Duration::from_secs(15);
+/// Longer than any process lives; `Options` may say "for ever".
+const FOR_EVER: Duration = Duration::from_secs(365 * 86400);
 /// Repositories remembered; the least recently used are asked for a challenge again.
 const MAX_SLOTS: usize = 4096;
 
@@ -71,7 +73,7 @@ impl Auth {
         Auth {
             credentials,
             transport,
-            ttl,
+            ttl: ttl.min(FOR_EVER),
             slots,
             next_id,
         }

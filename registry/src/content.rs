@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 use oci_spec::image::Digest;
@@ -16,7 +16,6 @@ use crate::partial::is_encoded;
 use crate::transport::Reply;
 
 pub(crate) const MANIFEST_LIMIT: u64 = 4 << 20;
-const FIRST_ALLOCATION: u64 = 1 << 20;
 
 pub(crate) const ACCEPTED: HeaderValue = HeaderValue::from_static(
     "application/vnd.oci.image.manifest.v1+json, \
@@ -65,7 +64,7 @@ pub(crate) async fn blob(hosts: &Hosts, digest: &Digest, limit: u64) -> Result<B
     hosts.each(operation).await
 }
 
-async fn verified(mut reply: Reply, digest: &Digest, limit: u64) -> Result<Bytes, Error> {
+async fn verified(reply: Reply, digest: &Digest, limit: u64) -> Result<Bytes, Error> {
     let target = reply.target().to_owned();
     let malformed = |reason: &str| Error::Malformed {
         target: target.clone(),
@@ -74,23 +73,13 @@ async fn verified(mut reply: Reply, digest: &Digest, limit: u64) -> Result<Bytes
     if is_encoded(&reply) {
         return Err(malformed("the content is encoded"));
     }
-    let announced = reply.content_length().unwrap_or(0);
-    if announced > limit {
-        return Err(Error::TooLarge { target, limit });
-    }
     let mut verifier = Verifier::new(digest)
         .ok_or_else(|| malformed("its digest is of an algorithm that cannot be checked"))?;
-    let expected = usize::try_from(announced.min(FIRST_ALLOCATION)).unwrap_or(0);
-    let mut bytes = BytesMut::with_capacity(expected);
-    while let Some(chunk) = reply.body.chunk().await? {
-        if (bytes.len() as u64).saturating_add(chunk.len() as u64) > limit {
-            return Err(Error::TooLarge { target, limit });
-        }
-        verifier.update(&chunk);
-        bytes.extend_from_slice(&chunk);
-    }
+    let bytes = reply
+        .read_with(limit, |piece| verifier.update(piece))
+        .await?;
     verifier.finish(&target)?;
-    Ok(bytes.freeze())
+    Ok(bytes)
 }
 
 /// The type a manifest gives itself is covered by its digest; a header is anybody's word.

@@ -22,6 +22,8 @@ use crate::transport::Reply;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MAX_PAGES: usize = 16;
+/// Longer than any process lives; `Options` may say "for ever".
+const FOR_EVER: Duration = Duration::from_secs(365 * 86400);
 const MAX_REMEMBERED: usize = 4096;
 
 /// Which repositories have no referrers API, for a while.
@@ -33,7 +35,7 @@ pub(crate) struct Capabilities {
 impl Capabilities {
     pub(crate) fn new(ttl: Duration) -> Self {
         Capabilities {
-            ttl,
+            ttl: ttl.min(FOR_EVER),
             without: Mutex::default(),
         }
     }

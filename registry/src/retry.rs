@@ -135,7 +135,7 @@ fn bound(round: u32, min: Duration, max: Duration) -> Duration {
 
 /// Full jitter: readers that failed together do not come back together.
 fn jitter(bound: Duration) -> Duration {
-    bound.mul_f64(fastrand::f64())
+    Duration::try_from_secs_f64(bound.as_secs_f64() * fastrand::f64()).unwrap_or(bound)
 }
 
 #[cfg(test)]
@@ -174,5 +174,6 @@ mod tests {
         );
         assert!(retry.pause(0, Some(Duration::from_secs(2))) >= Duration::from_secs(2));
         assert!(retry.pause(3, None) <= Duration::from_millis(240));
+        jitter(Duration::MAX);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::ClientBuilder;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Url;
 
@@ -22,6 +23,8 @@ const FIRST_ALLOCATION: usize = 1 << 20;
 pub(crate) struct Transport {
     /// For hosts from our own configuration or references: any address.
     direct: reqwest::Client,
+    /// The same for loopback hosts, which no proxy can reach for us.
+    local: reqwest::Client,
     /// For hosts a server sent us to: names must resolve into the network.
     network: reqwest::Client,
     /// The same where the registry itself is on the loopback device.
@@ -62,15 +65,20 @@ pub(crate) struct Body {
 
 impl Transport {
     pub(crate) fn new(options: &Options, counters: Arc<Counters>) -> Result<Self, Error> {
-        let build = |limit| {
-            client(options, limit).map_err(|err| Error::Options {
-                reason: causes(&err),
+        let build = |builder: ClientBuilder| {
+            builder.build().map_err(|err| Error::Options {
+                reason: format!(
+                    "no HTTP client (are ca-certificates installed?): {}",
+                    causes(&err)
+                ),
             })
         };
+        let guarded = |limit| client(options).dns_resolver(Arc::new(Guarded { limit }));
         Ok(Transport {
-            direct: build(None)?,
-            network: build(Some(Zone::Network))?,
-            loopback: build(Some(Zone::Loopback))?,
+            direct: build(client(options))?,
+            local: build(client(options).no_proxy())?,
+            network: build(guarded(Zone::Network))?,
+            loopback: build(guarded(Zone::Loopback))?,
             header_timeout: options
                 .connect_timeout
                 .saturating_add(options.header_timeout),
@@ -86,6 +94,7 @@ impl Transport {
     pub(crate) async fn send(&self, route: Route, request: Request) -> Result<Reply, Error> {
         let target = shown(&request.url);
         let client = match route {
+            _ if Zone::of_host(&request.url) == Zone::Loopback => &self.local,
             Route::Within(Zone::Network | Zone::Nowhere) => &self.network,
             Route::Within(Zone::Loopback) => &self.loopback,
             Route::Direct | Route::Within(Zone::LinkLocal) => &self.direct,
@@ -149,7 +158,16 @@ impl Reply {
     }
 
     /// The whole body, if it has at most `limit` bytes.
-    pub(crate) async fn read(mut self, limit: u64) -> Result<Bytes, Error> {
+    pub(crate) async fn read(self, limit: u64) -> Result<Bytes, Error> {
+        self.read_with(limit, |_| ()).await
+    }
+
+    /// The same, with a look at each piece as it arrives.
+    pub(crate) async fn read_with(
+        mut self,
+        limit: u64,
+        mut inspect: impl FnMut(&[u8]),
+    ) -> Result<Bytes, Error> {
         let too_large = |target: &str| Error::TooLarge {
             target: target.to_owned(),
             limit,
@@ -165,6 +183,7 @@ impl Reply {
             if u64::try_from(length).map_or(true, |length| length > limit) {
                 return Err(too_large(self.target()));
             }
+            inspect(&chunk);
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.freeze())
@@ -192,8 +211,8 @@ impl Body {
     }
 }
 
-fn client(options: &Options, limit: Option<Zone>) -> Result<reqwest::Client, reqwest::Error> {
-    let mut builder = reqwest::Client::builder()
+fn client(options: &Options) -> ClientBuilder {
+    reqwest::Client::builder()
         .user_agent(&options.user_agent)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -210,11 +229,7 @@ fn client(options: &Options, limit: Option<Zone>) -> Result<reqwest::Client, req
         // Bandwidth × delay of a fast link; hyper's defaults stop at some 50 MB/s over 100 ms.
         .http2_initial_stream_window_size(4 << 20)
         .http2_initial_connection_window_size(16 << 20)
-        .http2_max_header_list_size(64 << 10);
-    if let Some(limit) = limit {
-        builder = builder.dns_resolver(Arc::new(Guarded { limit }));
-    }
-    builder.build()
+        .http2_max_header_list_size(64 << 10)
 }
 
 /// Resolves names, but only to addresses a redirect may lead to; the one checked is the one connected.
@@ -275,4 +290,25 @@ fn causes(err: &(dyn StdError + 'static)) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn check(limit: Zone, name: &str, allowed: bool) {
+        let resolved = Guarded { limit }.resolve(name.parse().unwrap()).await;
+        assert_eq!(resolved.is_ok(), allowed, "{limit:?} {name}");
+    }
+
+    /// Names of the form of an address resolve to it, which spares the test a name server.
+    #[tokio::test]
+    async fn a_name_that_resolves_to_a_local_address_is_not_connected() {
+        check(Zone::Network, "10.0.0.1", true).await;
+        check(Zone::Network, "127.0.0.1", false).await;
+        check(Zone::Network, "169.254.169.254", false).await;
+        check(Zone::Network, "0.0.0.0", false).await;
+        check(Zone::Loopback, "127.0.0.1", true).await;
+        check(Zone::Loopback, "169.254.169.254", false).await;
+    }
 }
