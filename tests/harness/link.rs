@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -30,21 +31,33 @@ pub struct Shape {
 pub struct Link {
     address: SocketAddr,
     accepting: JoinHandle<()>,
+    passed: Arc<AtomicU64>,
 }
 
 impl Link {
     pub fn start(target: SocketAddr, shape: Shape) -> Result<Self> {
         let (listener, address) = runtime::listen()?;
+        let passed = Arc::new(AtomicU64::new(0));
         let bucket = Arc::new(Bucket {
             rate: shape.rate,
             free_at: Mutex::new(Instant::now()),
+            passed: Arc::clone(&passed),
         });
         let accepting = runtime::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(connect(client, target, shape.delay, Arc::clone(&bucket)));
             }
         });
-        Ok(Self { address, accepting })
+        Ok(Self {
+            address,
+            accepting,
+            passed,
+        })
+    }
+
+    /// Bytes that came over the link so far, in both directions.
+    pub fn bytes(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -62,6 +75,7 @@ impl Drop for Link {
 struct Bucket {
     rate: u64,
     free_at: Mutex<Instant>,
+    passed: Arc<AtomicU64>,
 }
 
 impl Bucket {
@@ -73,6 +87,7 @@ impl Bucket {
             *free_at
         };
         sleep_until(through).await;
+        self.passed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 

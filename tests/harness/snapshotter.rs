@@ -17,16 +17,22 @@ use crate::process::Process;
 pub struct Snapshotter {
     process: Process,
     dir: PathBuf,
+    binary: PathBuf,
 }
 
 impl Snapshotter {
     /// Starts the daemon with `config` below `dir`; a second start there finds the first one's state.
-    pub fn start(dir: &Path, config: &str) -> Result<Self> {
+    pub fn start(dir: &Path, config: &str, other: Option<&Path>) -> Result<Self> {
+        let binary = match other {
+            Some(path) => path.to_owned(),
+            None => binary()?,
+        };
         fs::create_dir_all(dir.join("root"))?;
         fs::write(dir.join("config.toml"), config)?;
         let mut this = Self {
-            process: launch(dir)?,
+            process: launch(&binary, dir)?,
             dir: dir.to_owned(),
+            binary,
         };
         this.wait_until_listening()?;
         Ok(this)
@@ -70,7 +76,7 @@ impl Snapshotter {
     /// Starts it again where it left off.
     pub fn restart(&mut self) -> Result<()> {
         let _ = fs::remove_file(self.socket());
-        self.process = launch(&self.dir)?;
+        self.process = launch(&self.binary, &self.dir)?;
         self.wait_until_listening()
     }
 
@@ -114,8 +120,8 @@ impl Snapshotter {
     }
 }
 
-fn launch(dir: &Path) -> Result<Process> {
-    let mut command = Command::new(binary()?);
+fn launch(binary: &Path, dir: &Path) -> Result<Process> {
+    let mut command = Command::new(binary);
     command
         .arg("--address")
         .arg(dir.join("soci.sock"))

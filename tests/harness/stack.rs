@@ -47,8 +47,13 @@ pub struct Stack {
 
 impl Stack {
     pub fn start(flavor: Flavor, config: &str) -> Result<Self> {
+        Self::start_binary(flavor, config, None)
+    }
+
+    /// With another snapshotter than ours.
+    pub fn start_binary(flavor: Flavor, config: &str, binary: Option<&Path>) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let snapshotter = Snapshotter::start(&scratch.path().join("s"), config)?;
+        let snapshotter = Snapshotter::start(&scratch.path().join("s"), config, binary)?;
         let containerd = Containerd::start(
             &scratch.path().join("c"),
             flavor,
