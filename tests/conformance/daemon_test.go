@@ -49,6 +49,7 @@ func TestMain(m *testing.M) {
 type daemon struct {
 	root, socket, log string
 	process           *exec.Cmd
+	ended             chan error // how it ended, once
 	connection        *grpc.ClientConn
 	client            api.SnapshotsClient
 	snapshotter       snapshots.Snapshotter
@@ -91,18 +92,25 @@ func (d *daemon) run() error {
 	if err := d.process.Start(); err != nil {
 		return err
 	}
+	d.ended = make(chan error, 1)
+	go func(process *exec.Cmd, ended chan<- error) { ended <- process.Wait() }(d.process, d.ended)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		if c, err := net.Dial("unix", d.socket); err == nil {
 			c.Close()
 			break
 		}
+		select {
+		case err := <-d.ended:
+			text, _ := os.ReadFile(d.log)
+			return fmt.Errorf("the snapshotter ended at once (%v):\n%s", err, text)
+		case <-time.After(5 * time.Millisecond):
+		}
 		if time.Now().After(deadline) {
 			text, _ := os.ReadFile(d.log)
 			_ = d.kill()
 			return fmt.Errorf("no answer on %s after 20 s:\n%s", d.socket, text)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	d.connection, err = grpc.NewClient("unix://"+d.socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -123,7 +131,7 @@ func (d *daemon) kill() error {
 	if err := d.process.Process.Kill(); err != nil {
 		return err
 	}
-	_ = d.process.Wait()
+	<-d.ended
 	return nil
 }
 
@@ -133,7 +141,7 @@ func (d *daemon) stop() error {
 	if err := d.process.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	err := d.process.Wait()
+	err := <-d.ended
 	text, _ := os.ReadFile(d.log)
 	if bytes.Contains(text, []byte("panicked")) {
 		return errors.New("the snapshotter panicked:\n" + string(text))

@@ -49,6 +49,13 @@ impl Snapshotter {
             .filter(|restored| std::future::ready(*restored))
             .count()
             .await;
+        // What a crash left behind is nothing a client has to wait for.
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = this.cleanup().await {
+                tracing::warn!(target: "daemon", %error, "cannot clean up after the last run");
+            }
+        });
         Ok(Recovered {
             snapshots: records.len(),
             restored,
