@@ -17,6 +17,7 @@ use crate::directory::{self, Form};
 use crate::errno;
 use crate::failures::Failures;
 use crate::options::Options;
+use crate::overdue::Overdue;
 use crate::reply::Reply;
 use crate::request::{self, Message, Request, Window};
 use crate::waiting::{Ticket, Waiting};
@@ -27,6 +28,7 @@ struct Shared {
     options: Options,
     counters: Arc<Counters>,
     failures: Failures,
+    overdue: Overdue,
 }
 
 pub(crate) struct Filesystem {
@@ -49,6 +51,7 @@ impl Filesystem {
             options,
             counters,
             failures: Failures::default(),
+            overdue: Overdue::default(),
         };
         Filesystem {
             layer,
@@ -150,13 +153,16 @@ impl Filesystem {
         match self.layer.read(inode, window.offset, window.size) {
             Read::Ready(bytes) => reply.data(&bytes),
             Read::Failed(error) => self.shared.fail(inode, &error, reply),
+            Read::Pending(_) if self.shared.overdue.repeats(inode, window) => {
+                reply.fail(Errno::EIO)
+            }
             Read::Pending(pending) => {
                 self.shared.counters.waited.fetch_add(1, Ordering::Relaxed);
                 match self.waiting.register(reply.unique()) {
                     Some(ticket) => {
                         let shared = Arc::clone(&self.shared);
                         self.runtime
-                            .spawn(shared.wait(inode, pending, thread, ticket, reply));
+                            .spawn(shared.wait(inode, window, pending, thread, ticket, reply));
                     }
                     None => {
                         self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -176,6 +182,7 @@ impl Shared {
     async fn wait(
         self: Arc<Self>,
         inode: Inode,
+        window: Window,
         pending: Pending,
         thread: u32,
         mut ticket: Ticket,
@@ -187,6 +194,7 @@ impl Shared {
                 Ok(Ok(bytes)) => reply.data(&bytes),
                 Ok(Err(error)) => self.fail(inode, &error, reply),
                 Err(_) => {
+                    self.overdue.record(inode, window);
                     self.counters.overdue.fetch_add(1, Ordering::Relaxed);
                     self.failures.log(inode, &"its bytes did not arrive in time");
                     reply.fail(Errno::EIO);

@@ -37,6 +37,7 @@ mod failures;
 mod fs;
 mod init;
 mod options;
+mod overdue;
 mod readahead;
 mod reply;
 mod request;
