@@ -1,5 +1,16 @@
 //! A layer as its users see it, over a source that counts requests and misbehaves on demand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of this crate is test code; clippy.toml exempts only test functions"
+)]
+
 mod background;
 mod cache;
 mod local;
