@@ -115,7 +115,7 @@ impl Loader {
     }
 
     /// A span that is on disk but has not been verified by this process, or could not be read just now.
-    async fn reload(&self, lead: Lead, urgency: Urgency) {
+    async fn reload(self: &Arc<Self>, lead: Lead, urgency: Urgency) {
         let span = lead.span;
         let loaded = {
             let weight = self.cache.weight(self.inflated(span));
@@ -136,7 +136,7 @@ impl Loader {
         }
     }
 
-    async fn fly(&self, gap: Gap, leads: Vec<Lead>, urgency: Urgency) {
+    async fn fly(self: &Arc<Self>, gap: Gap, leads: Vec<Lead>, urgency: Urgency) {
         let inflated: u64 = gap.spans.clone().map(|span| self.inflated(span)).sum();
         let compressed = gap.compressed.end.saturating_sub(gap.compressed.start);
         let weight = self.cache.weight(compressed.saturating_add(inflated));
@@ -169,7 +169,7 @@ impl Loader {
     }
 
     /// The waiters get their bytes before the cache does.
-    async fn land(&self, lead: Lead, compressed: Bytes) {
+    async fn land(self: &Arc<Self>, lead: Lead, compressed: Bytes) {
         let span = lead.span;
         match self.decode(span, compressed).await {
             Ok(bytes) => {
@@ -189,7 +189,7 @@ impl Loader {
         }
     }
 
-    async fn decode(&self, span: u32, mut compressed: Bytes) -> Outcome {
+    async fn decode(self: &Arc<Self>, span: u32, mut compressed: Bytes) -> Outcome {
         let mut retries = self.retries;
         loop {
             match self.verify_and_inflate(span, compressed).await? {
@@ -205,24 +205,28 @@ impl Loader {
     }
 
     async fn verify_and_inflate(
-        &self,
+        self: &Arc<Self>,
         span: u32,
         compressed: Bytes,
     ) -> Result<Result<Bytes, soci::Error>, Error> {
-        let window = self.window(span)?;
         let permit = Arc::clone(&self.cache.inflate).acquire_owned().await;
-        let table = Arc::clone(&self.table);
+        let loader = Arc::clone(self);
         let decoded = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             // Verified before inflating: a crafted span must not reach the decoder.
-            table.verify(SpanId(span), &compressed)?;
-            table
+            if let Err(error) = loader.table.verify(SpanId(span), &compressed) {
+                return Ok(Err(error));
+            }
+            let window = loader.window(span)?;
+            Ok(loader
+                .table
                 .inflate(SpanId(span), &compressed, &window)
-                .map(Bytes::from)
+                .map(Bytes::from))
         });
-        let decoded = decoded.await.map_err(|_| Error::Stopped {
+        let stopped = |_| Error::Stopped {
             layer: Arc::clone(&self.name),
-        })?;
+        };
+        let decoded: Result<Bytes, soci::Error> = decoded.await.map_err(stopped)??;
         let metrics = self.cache.metrics();
         match decoded {
             Ok(_) => metrics.spans_inflated.add(1),

@@ -61,6 +61,13 @@ impl Memory {
         drop(pool);
     }
 
+    pub(crate) fn remove(&self, key: SpanKey) {
+        let mut pool = self.pool.lock();
+        if let Some(span) = pool.spans.pop(&key) {
+            pool.bytes -= length(&span);
+        }
+    }
+
     pub(crate) fn remove_store(&self, store: u64) {
         let mut pool = self.pool.lock();
         let keys: Vec<SpanKey> = pool

@@ -183,6 +183,8 @@ impl Cache {
         };
         match disk.write(span, bytes, store.now()) {
             Ok(true) => {
+                // From here on the page cache is the memory.
+                self.memory.remove((store.number, span));
                 self.shelves.add(u64::try_from(bytes.len()).unwrap_or(0));
                 self.make_room();
             }
@@ -239,22 +241,18 @@ pub(super) fn remove_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// What cannot be looked at is left alone.
 fn take_over(root: &Path, shelves: &Shelves) -> io::Result<()> {
-    for layer in fs::read_dir(root)? {
-        let layer = layer?;
+    for layer in fs::read_dir(root)?.flatten() {
         let Ok(layer_name) = layer.file_name().into_string() else {
             continue;
         };
-        if !layer.file_type()?.is_dir() {
-            continue;
-        }
-        for index in fs::read_dir(layer.path())? {
-            let index = index?;
+        for index in fs::read_dir(layer.path()).into_iter().flatten().flatten() {
             let Ok(index_name) = index.file_name().into_string() else {
                 continue;
             };
             if index_name.starts_with(SCRATCH) {
-                fs::remove_dir_all(index.path())?;
+                let _ = fs::remove_dir_all(index.path());
                 continue;
             }
             let Ok(data) = fs::metadata(disk::data_path(&index.path())) else {
