@@ -8,40 +8,45 @@ use harness::containerd::Flavor;
 use harness::image::{Form, Image};
 use harness::registry::{Discovery, Faults, Kind, Registry};
 use harness::snapshots::{Snapshots, mount_at};
+use harness::snapshotter::configuration;
 use harness::stack::{Stack, V1, chain_ids, with_stack};
 
 /// Pulls from a registry that finds indices in one way, and runs what the image is made for.
 fn check(flavor: Flavor, form: Form, discovery: Discovery, config: &str) -> Result<()> {
     let image = Image::get("python", form)?;
-    with_stack(flavor, config, |stack| {
-        let registry = Registry::start()?;
-        registry.set(Faults {
-            discovery,
-            ..Faults::default()
-        });
-        registry.add("library/python", &image.layout);
-        let reference = registry.reference("library/python");
-        stack.pull(&reference)?;
-        is_lazy(stack, &image)?;
-        runs(stack, &reference, &image)?;
-        let log = registry.log();
-        for layer in image.layers()? {
-            let whole = log
-                .blob(&layer.digest)
-                .iter()
-                .any(|request| request.range.is_none());
+    let registry = Registry::start()?;
+    with_stack(
+        flavor,
+        &configuration(config, registry.address()),
+        |stack| {
+            registry.set(Faults {
+                discovery,
+                ..Faults::default()
+            });
+            registry.add("library/python", &image.layout);
+            let reference = registry.reference("library/python");
+            stack.pull(&reference)?;
+            is_lazy(stack, &image)?;
+            runs(stack, &reference, &image)?;
+            let log = registry.log();
+            for layer in image.layers()? {
+                let whole = log
+                    .blob(&layer.digest)
+                    .iter()
+                    .any(|request| request.range.is_none());
+                ensure!(
+                    !whole,
+                    "layer {} was asked for without a range",
+                    layer.digest
+                );
+            }
             ensure!(
-                !whole,
-                "layer {} was asked for without a range",
-                layer.digest
+                log.count(Kind::Blob) > 0,
+                "nothing was read from the registry"
             );
-        }
-        ensure!(
-            log.count(Kind::Blob) > 0,
-            "nothing was read from the registry"
-        );
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 /// Every layer is a FUSE mount of its own.
@@ -100,23 +105,27 @@ fn a_kubelet_finds_a_v1_index_through_containerd_1_6() -> Result<()> {
 fn an_index_named_by_the_client_is_used_even_with_discovery_off() -> Result<()> {
     let off = "[pull_modes.soci_v1]\nenable = false\n[pull_modes.soci_v2]\nenable = false\n";
     let image = Image::get("python", Form::V1)?;
-    with_stack(Flavor::Transfer, off, |stack| {
-        let registry = Registry::start()?;
-        registry.add("library/python", &image.layout);
-        let mut snapshots = Snapshots::connect(&stack.snapshotter.socket(), "default", "soci")?;
-        let top = prepare_layers(
-            &mut snapshots,
-            &registry.reference("library/python"),
-            &image,
-        )?;
-        is_lazy(stack, &image)?;
-        let mounts = snapshots.prepare("container", &top, HashMap::new())?;
-        let target = stack.directory("container")?;
-        mount_at(&mounts, &target)?;
-        let main = fs::read_to_string(target.join("app/main.py"))?;
-        ensure!(main.contains("hello from python"), "{main:?}");
-        Ok(())
-    })
+    let registry = Registry::start()?;
+    with_stack(
+        Flavor::Transfer,
+        &configuration(off, registry.address()),
+        |stack| {
+            registry.add("library/python", &image.layout);
+            let mut snapshots = Snapshots::connect(&stack.snapshotter.socket(), "default", "soci")?;
+            let top = prepare_layers(
+                &mut snapshots,
+                &registry.reference("library/python"),
+                &image,
+            )?;
+            is_lazy(stack, &image)?;
+            let mounts = snapshots.prepare("container", &top, HashMap::new())?;
+            let target = stack.directory("container")?;
+            mount_at(&mounts, &target)?;
+            let main = fs::read_to_string(target.join("app/main.py"))?;
+            ensure!(main.contains("hello from python"), "{main:?}");
+            Ok(())
+        },
+    )
 }
 
 /// Prepares each layer with the labels that nerdctl sets; returns the name of the top one.

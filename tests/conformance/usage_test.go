@@ -160,6 +160,38 @@ func TestCleanupLeavesAMountedSnapshotAlone(t *testing.T) {
 	}
 }
 
+// Whatever is mounted where files of a removed snapshot were, it is not deleted with them.
+func TestCleanupDoesNotDeleteThroughAMount(t *testing.T) {
+	d, ctx := started(t), namespaced(t)
+	if _, err := d.snapshotter.Prepare(ctx, "key", ""); err != nil {
+		t.Fatal(err)
+	}
+	precious := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(precious, []byte("data"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	point := filepath.Join(d.root, "snapshotter/snapshots/1/fs")
+	bind := mount.Mount{Type: "bind", Source: filepath.Dir(precious), Options: []string{"rbind", "rw"}}
+	if err := bind.Mount(point); err != nil {
+		t.Fatal(err)
+	}
+	defer mount.UnmountAll(point, 0)
+	if err := d.snapshotter.Remove(ctx, "key"); err != nil {
+		t.Fatal(err)
+	}
+	d.cleanup(t)
+	if _, err := os.Stat(precious); err != nil {
+		t.Error(err)
+	}
+	if err := mount.UnmountAll(point, 0); err != nil {
+		t.Fatal(err)
+	}
+	d.cleanup(t)
+	if n := d.directories(t); n != 0 {
+		t.Errorf("%d directories", n)
+	}
+}
+
 func TestCleanupAtTheSameTimeAsEverythingElse(t *testing.T) {
 	d, ctx := started(t), namespaced(t)
 	const workers, rounds = 8, 10

@@ -1,6 +1,5 @@
 //! A private containerd: its own root, state and socket below a temporary directory.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::cache;
 use crate::command::run;
@@ -141,66 +141,54 @@ fn path(flavor: Flavor) -> String {
 }
 
 fn configuration(dir: &Path, flavor: Flavor, proxy: Option<&Proxy>) -> Result<String> {
-    let dir_text = dir.display();
     let snapshotter = if proxy.is_some() { "soci" } else { "overlayfs" };
-    let version = if flavor == Flavor::DebianCri { 2 } else { 3 };
-    let mut out =
-        format!("version = {version}\nroot = \"{dir_text}/root\"\nstate = \"{dir_text}/state\"\n");
-    let disabled: &[&str] = match flavor {
-        Flavor::Transfer => &[
-            "io.containerd.internal.v1.opt",
+    let mut disabled = vec!["io.containerd.internal.v1.opt"];
+    if flavor == Flavor::Transfer {
+        disabled.extend([
             "io.containerd.nri.v1.nri",
             "io.containerd.grpc.v1.cri",
             "io.containerd.cri.v1.images",
             "io.containerd.cri.v1.runtime",
-        ],
-        Flavor::Cri | Flavor::DebianCri => &["io.containerd.internal.v1.opt"],
+        ]);
+    }
+    let unpack = |snapshotter: &str| json!({ "platform": "linux", "snapshotter": snapshotter });
+    let unpack = match proxy {
+        Some(_) => vec![unpack("overlayfs"), unpack(snapshotter)],
+        None => vec![unpack(snapshotter)],
     };
-    writeln!(out, "disabled_plugins = {disabled:?}")?;
-    writeln!(out, "[grpc]\n  address = \"{dir_text}/containerd.sock\"")?;
-    match flavor {
-        Flavor::Transfer => {
-            writeln!(out, "[plugins.\"io.containerd.transfer.v1.local\"]")?;
-            for name in ["overlayfs", snapshotter]
-                .iter()
-                .take(if proxy.is_some() { 2 } else { 1 })
-            {
-                writeln!(
-                    out,
-                    "  [[plugins.\"io.containerd.transfer.v1.local\".unpack_config]]"
-                )?;
-                writeln!(
-                    out,
-                    "    platform = \"linux\"\n    snapshotter = \"{name}\""
-                )?;
-            }
+    let transfer = json!({ "unpack_config": unpack });
+    let plugins = match flavor {
+        Flavor::Transfer => json!({ "io.containerd.transfer.v1.local": transfer }),
+        Flavor::Cri => json!({
+            "io.containerd.transfer.v1.local": transfer,
+            "io.containerd.nri.v1.nri": { "disable": true },
+            "io.containerd.cri.v1.images": { "snapshotter": snapshotter },
+        }),
+        Flavor::DebianCri => json!({
+            "io.containerd.grpc.v1.cri": {
+                "containerd": {
+                    "snapshotter": snapshotter,
+                    "disable_snapshot_annotations": false,
+                },
+            },
+        }),
+    };
+    let mut config = json!({
+        "version": if flavor == Flavor::DebianCri { 2 } else { 3 },
+        "root": dir.join("root"),
+        "state": dir.join("state"),
+        "disabled_plugins": disabled,
+        "grpc": { "address": dir.join("containerd.sock") },
+        "plugins": plugins,
+    });
+    if let (Some(proxy), Some(config)) = (proxy, config.as_object_mut()) {
+        let mut soci = json!({ "type": "snapshot", "address": proxy.socket });
+        if let (false, Some(soci)) = (flavor == Flavor::DebianCri, soci.as_object_mut()) {
+            let exports =
+                json!({ "root": proxy.root, "enable_remote_snapshot_annotations": "true" });
+            soci.insert("exports".to_owned(), exports);
         }
-        Flavor::Cri => {
-            writeln!(
-                out,
-                "[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = true"
-            )?;
-            writeln!(
-                out,
-                "[plugins.\"io.containerd.cri.v1.images\"]\n  snapshotter = \"{snapshotter}\""
-            )?;
-        }
-        Flavor::DebianCri => {
-            writeln!(out, "[plugins.\"io.containerd.grpc.v1.cri\".containerd]")?;
-            writeln!(
-                out,
-                "  snapshotter = \"{snapshotter}\"\n  disable_snapshot_annotations = false"
-            )?;
-        }
+        config.insert("proxy_plugins".to_owned(), json!({ "soci": soci }));
     }
-    if let Some(proxy) = proxy {
-        writeln!(out, "[proxy_plugins.soci]\n  type = \"snapshot\"")?;
-        writeln!(out, "  address = \"{}\"", proxy.socket.display())?;
-        if flavor != Flavor::DebianCri {
-            writeln!(out, "  [proxy_plugins.soci.exports]")?;
-            writeln!(out, "    root = \"{}\"", proxy.root.display())?;
-            writeln!(out, "    enable_remote_snapshot_annotations = \"true\"")?;
-        }
-    }
-    Ok(out)
+    Ok(toml::to_string(&toml::Value::try_from(config)?)?)
 }
