@@ -65,20 +65,12 @@ pub(crate) struct Body {
 
 impl Transport {
     pub(crate) fn new(options: &Options, counters: Arc<Counters>) -> Result<Self, Error> {
-        let build = |builder: ClientBuilder| {
-            builder.build().map_err(|err| Error::Options {
-                reason: format!(
-                    "no HTTP client (are ca-certificates installed?): {}",
-                    causes(&err)
-                ),
-            })
-        };
         let guarded = |limit| client(options).dns_resolver(Arc::new(Guarded { limit }));
         Ok(Transport {
-            direct: build(client(options))?,
-            local: build(client(options).no_proxy())?,
-            network: build(guarded(Zone::Network))?,
-            loopback: build(guarded(Zone::Loopback))?,
+            direct: build(|| client(options))?,
+            local: build(|| client(options).no_proxy())?,
+            network: build(|| guarded(Zone::Network))?,
+            loopback: build(|| guarded(Zone::Loopback))?,
             header_timeout: options
                 .connect_timeout
                 .saturating_add(options.header_timeout),
@@ -209,6 +201,21 @@ impl Body {
         }
         Ok(chunk)
     }
+}
+
+/// Without a certificate store every TLS host is untrusted, but what is mounted, cached or served
+/// without TLS goes on.
+fn build(builder: impl Fn() -> ClientBuilder) -> Result<reqwest::Client, Error> {
+    let failed = match builder().build() {
+        Ok(client) => return Ok(client),
+        Err(failed) => causes(&failed),
+    };
+    let untrusting = builder().tls_certs_only([]).build();
+    let client = untrusting.map_err(|_| Error::Options {
+        reason: failed.clone(),
+    })?;
+    tracing::warn!(reason = %failed, "no TLS host can be trusted; install ca-certificates");
+    Ok(client)
 }
 
 fn client(options: &Options) -> ClientBuilder {

@@ -11,7 +11,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use harness::{
-    BASIC, Seen, Server, answer, challenge, content, digest, options, password, registry,
+    After, BASIC, Seen, Server, answer, challenge, content, digest, options, password, registry,
     repository, serve,
 };
 use registry::{Credential, Error, Registry, Secret};
@@ -136,6 +136,35 @@ async fn a_token_that_expires_is_renewed_once_for_all_readers() {
     valid.store(2, Ordering::SeqCst);
     let reads = join_all((0..32).map(|_| check(&registry, &server))).await;
     assert!(reads.iter().all(Result::is_ok), "{reads:?}");
+    assert_eq!(registry.counters().token_requests, 2);
+}
+
+#[tokio::test]
+async fn a_reader_that_learns_late_of_an_expiry_takes_the_token_already_renewed() {
+    let valid = Arc::new(AtomicUsize::new(1));
+    let moment = Arc::new(tokio::sync::Notify::new());
+    let (refusals, after) = (AtomicUsize::new(0), After(moment.clone()));
+    let server = token_server(valid.clone(), move |realm| {
+        let mut refusal = challenge(&realm)?;
+        // 0 is the first challenge of all, 1 the first of the expired token.
+        if refusals.fetch_add(1, Ordering::SeqCst) == 1 {
+            refusal.extensions_mut().insert(after.clone());
+        }
+        Some(refusal)
+    })
+    .await;
+    let registry = registry(options(), None);
+    check(&registry, &server).await.unwrap();
+    valid.store(2, Ordering::SeqCst);
+    let before = server.requests();
+    let mut late = Box::pin(check(&registry, &server));
+    while server.requests() == before {
+        assert!(late.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    check(&registry, &server).await.unwrap();
+    moment.notify_one();
+    late.await.unwrap();
     assert_eq!(registry.counters().token_requests, 2);
 }
 

@@ -36,6 +36,10 @@ impl Seen {
     }
 }
 
+/// Put into the extensions of an answer that is to wait for its moment.
+#[derive(Clone)]
+pub(crate) struct After(pub(crate) Arc<tokio::sync::Notify>);
+
 pub(crate) struct Server {
     pub(crate) host: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -77,7 +81,13 @@ impl Server {
                     seen
                 };
                 match answer(&seen) {
-                    Some(response) => response,
+                    Some(response) => {
+                        let moment = response.extensions().get::<After>().cloned();
+                        if let Some(After(moment)) = moment {
+                            moment.notified().await;
+                        }
+                        response
+                    }
                     None => std::future::pending().await,
                 }
             }
