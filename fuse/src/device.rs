@@ -24,6 +24,13 @@ impl Device {
         Ok(Device { file })
     }
 
+    #[cfg(test)]
+    pub(crate) fn over(socket: std::os::unix::net::UnixDatagram) -> Device {
+        Device {
+            file: File::from(std::os::fd::OwnedFd::from(socket)),
+        }
+    }
+
     pub(crate) fn raw(&self) -> RawFd {
         self.file.as_raw_fd()
     }

@@ -80,6 +80,11 @@ impl Filesystem {
         self.answer(message, reply);
     }
 
+    /// No more messages will come.
+    pub(crate) fn close(&self) {
+        self.waiting.close();
+    }
+
     fn answer(&self, message: Message<'_>, reply: Reply) {
         let inode = message.inode;
         match message.request {

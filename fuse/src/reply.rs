@@ -69,3 +69,50 @@ impl Drop for Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// What the kernel's end sees of one request, whose number is 7.
+    #[track_caller]
+    fn check(answer: impl FnOnce(Reply), expect: &[(i32, &[u8])]) {
+        let (ours, kernels) = UnixDatagram::pair().unwrap();
+        kernels.set_nonblocking(true).unwrap();
+        answer(Reply::new(Arc::new(Device::over(ours)), 7));
+        let mut seen = Vec::new();
+        let mut buffer = [0; 64];
+        while let Ok(length) = kernels.recv(&mut buffer) {
+            let word = |at: usize| i32::from_ne_bytes(buffer[at..at + 4].try_into().unwrap());
+            assert_eq!(
+                (word(0), word(8), word(12)),
+                (length.try_into().unwrap(), 7, 0)
+            );
+            seen.push((word(4), buffer[16..length].to_vec()));
+        }
+        let expect: Vec<_> = expect
+            .iter()
+            .map(|(error, body)| (*error, body.to_vec()))
+            .collect();
+        assert_eq!(seen, expect);
+    }
+
+    #[test]
+    fn a_request_is_answered_once_whatever_becomes_of_it() {
+        check(|reply| reply.data(b"body"), &[(0, b"body")]);
+        check(|reply| reply.data(&[]), &[(0, &[])]);
+        check(|reply| reply.fail(Errno::EROFS), &[(-30, &[])]);
+        check(drop, &[(-5, &[])]);
+        check(Reply::none, &[]);
+        let panics = |reply| {
+            let doomed = std::panic::AssertUnwindSafe(move || {
+                let _reply: Reply = reply;
+                panic!("on purpose");
+            });
+            assert!(std::panic::catch_unwind(doomed).is_err());
+        };
+        check(panics, &[(-5, &[])]);
+    }
+}

@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -137,6 +137,7 @@ fn serve(
         options.clone(),
         Arc::clone(&counters),
     );
+    // Nothing is ever sent: that the sender is gone says that the thread is.
     let (alive, ended) = mpsc::sync_channel(0);
     thread::Builder::new()
         .name("soci-fuse".to_owned())
@@ -144,7 +145,10 @@ fn serve(
         .spawn(move || {
             // A layer may spawn while it is asked.
             let _runtime = runtime.enter();
-            run(&filesystem, &device, alive);
+            run(&filesystem, &device);
+            filesystem.close();
+            drop((filesystem, device));
+            drop(alive);
         })
         .map_err(|source| Error::Thread {
             target: target.to_owned(),
@@ -200,8 +204,8 @@ fn handshake(device: &Device, target: &Path, options: &Options) -> Result<Negoti
     }
 }
 
-/// Ends when the last user of the mount is gone. `alive` is dropped with it, which is how others know.
-fn run(filesystem: &Filesystem, device: &Device, alive: SyncSender<()>) {
+/// Ends when the last user of the mount is gone.
+fn run(filesystem: &Filesystem, device: &Device) {
     let mut buffer = [0; MIN_READ_BUFFER];
     loop {
         let length = match device.receive(&mut buffer) {
@@ -219,5 +223,4 @@ fn run(filesystem: &Filesystem, device: &Device, alive: SyncSender<()>) {
             tracing::error!("a handler panicked, its request was answered EIO");
         }
     }
-    drop(alive);
 }

@@ -59,14 +59,18 @@ impl Waiting {
             let _ = read.send(());
         }
     }
+
+    /// Ends every wait: the connection is gone, and its descriptor should not live on in them.
+    pub(crate) fn close(&self) {
+        self.reads.lock().clear();
+    }
 }
 
 impl Ticket {
-    /// Returns when the thread that waits for this read is being killed.
+    /// Returns when the thread that waits for this read is being killed, or all waiting is over.
     pub(crate) async fn killed(&mut self, thread: u32) {
         if (&mut self.signalled).await.is_err() {
-            // Only this ticket and an interrupt remove the sender.
-            return std::future::pending().await;
+            return; // closed
         }
         while !signals::is_dying(thread) {
             sleep(LOOK_AGAIN).await;
@@ -105,5 +109,7 @@ mod tests {
         read.killed(0).await;
         let wait = tokio::time::timeout(Duration::from_millis(20), other.killed(0));
         assert!(wait.await.is_err());
+        waiting.close();
+        other.killed(0).await;
     }
 }

@@ -1,5 +1,15 @@
 //! Who can use a mount: root and overlayfs, with everything a container needs; nobody else, for nothing.
 
+// clippy.toml exempts test functions, but not what they share.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+
 mod support;
 
 use std::fs::{self, OpenOptions};
@@ -35,6 +45,19 @@ fn the_mount_is_as_strict_as_can_be() {
     let options: Vec<_> = options.split(',').collect();
     assert!(options.contains(&"default_permissions"), "{line}");
     assert!(!options.contains(&"allow_other"), "{line}");
+}
+
+#[test]
+fn the_kernel_reads_ahead_as_far_as_it_is_told() {
+    let options = Options {
+        read_ahead: 384,
+        ..Options::default()
+    };
+    let mounted = mount_tar(&Tar::default().finish(), &options);
+    let device = fs::metadata(&mounted.path).unwrap().dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    assert_eq!(fs::read_to_string(path).unwrap().trim(), "384");
 }
 
 /// Runs `program` as somebody without rights.
@@ -213,6 +236,17 @@ fn what_a_layer_removes_is_gone_and_costs_one_question() {
         assert!(!missing.exists());
     }
     assert_eq!(mounted.counters().of(Opcode::Lookup), before);
+}
+
+#[test]
+fn an_unmount_of_an_idle_layer_ends_its_thread_at_once() {
+    let mut mounted = mount_whole("pax");
+    fs::read(mounted.join("big")).unwrap();
+    let mount = mounted.mount.take().unwrap();
+    let counters = std::sync::Arc::downgrade(mount.counters());
+    mount.unmount().unwrap();
+    assert_eq!(counters.strong_count(), 0, "the thread still has them");
+    assert!(!mounted.join("big").exists());
 }
 
 #[test]

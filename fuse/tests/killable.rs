@@ -1,5 +1,15 @@
 //! No reader hangs: one that is killed is gone, one that waits too long gets an error.
 
+// clippy.toml exempts test functions, but not what they share.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};

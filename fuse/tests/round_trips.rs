@@ -1,5 +1,15 @@
 //! How often the kernel has to ask.
 
+// clippy.toml exempts test functions, but not what they share.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+
 mod support;
 
 use std::fs;

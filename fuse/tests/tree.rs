@@ -1,5 +1,15 @@
 //! What is mounted is what the tar says.
 
+// clippy.toml exempts test functions, but not what they share.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
