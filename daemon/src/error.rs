@@ -18,6 +18,8 @@ pub enum Error {
     TargetExists(String),
     #[error("parent snapshot {0:?} is not committed; only a committed snapshot can be a parent")]
     ParentNotCommitted(String),
+    #[error("snapshot {0:?} is not committed yet, so nothing can be committed onto it")]
+    BaseNotCommitted(String),
     #[error("snapshot {key:?} was prepared on {parent:?} and cannot be committed onto {other:?}")]
     ParentFixed {
         key: String,

@@ -20,13 +20,14 @@ impl From<Error> for Status {
     }
 }
 
-fn code(error: &Error) -> Code {
+pub fn code(error: &Error) -> Code {
     match error {
         Error::NotFound(_) | Error::ParentNotFound(_) => Code::NotFound,
         Error::Exists(_) | Error::TargetExists(_) => Code::AlreadyExists,
         Error::NotActive(_)
         | Error::NotMountable(_)
         | Error::HasChildren(_)
+        | Error::BaseNotCommitted(_)
         | Error::NoNamespace => Code::FailedPrecondition,
         Error::ParentNotCommitted(_)
         | Error::ParentFixed { .. }

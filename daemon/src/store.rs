@@ -187,7 +187,11 @@ impl Store {
                 _ => {}
             }
             if let Some(parent) = &record.parent {
-                let parent = self::committed(&snapshots, parent)?;
+                let parent = find(&snapshots, parent)?
+                    .ok_or_else(|| Error::ParentNotFound(parent.clone()))?;
+                if parent.kind != Kind::Committed {
+                    return Err(Error::BaseNotCommitted(parent.key).into());
+                }
                 write
                     .open_table(CHILDREN)?
                     .insert((parent.id.0, record.id.0), ())?;
