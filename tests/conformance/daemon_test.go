@@ -131,7 +131,7 @@ func (d *daemon) kill() error {
 	if d.connection != nil {
 		d.connection.Close()
 	}
-	if err := d.process.Process.Kill(); err != nil {
+	if err := d.process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	<-d.ended
