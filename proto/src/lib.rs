@@ -1,4 +1,5 @@
-//! The gRPC services a snapshotter speaks: containerd's snapshots and the Kubernetes image service.
+//! The gRPC services we speak: containerd's snapshots, content, images and leases, and the Kubernetes
+//! image service.
 
 mod redact;
 
@@ -7,12 +8,32 @@ mod generated {
     tonic::include_proto!("services");
 }
 
+mod clients {
+    #![allow(clippy::all, unreachable_pub)]
+    tonic::include_proto!("clients");
+}
+
 /// Messages that containerd's services share.
 pub use generated::containerd::types;
 
 /// How containerd drives a proxy snapshotter.
 pub mod snapshots {
     pub use crate::generated::containerd::services::snapshots::v1;
+}
+
+/// What containerd holds, asked by the index tool.
+pub mod content {
+    pub use crate::clients::containerd::services::content::v1;
+}
+
+/// What containerd's contents are called.
+pub mod images {
+    pub use crate::clients::containerd::services::images::v1;
+}
+
+/// What containerd's garbage collector spares.
+pub mod leases {
+    pub use crate::clients::containerd::services::leases::v1;
 }
 
 /// The image service that a kubelet talks to.

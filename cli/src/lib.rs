@@ -1,0 +1,1 @@
+//! The index tool: builds, converts, pushes and checks SOCI indexes, with or without containerd.
