@@ -91,6 +91,14 @@ pub enum Error {
     Json { what: &'static str, reason: String },
     #[error("not a SOCI index: config media type is {0:?}")]
     IndexType(String),
+    #[error("nothing of the image can be indexed: the SOCI index would be empty")]
+    EmptyIndex,
+    #[error("manifest {0} is not at hand: fetch it before the conversion")]
+    MissingManifest(String),
+    #[error("{digest} cannot be converted: {reason}")]
+    NotAnImage { digest: String, reason: String },
+    #[error("prefetch path {path:?}: {reason}")]
+    PrefetchPath { path: String, reason: String },
     #[error("prefetch artifact has version {0:?}, known is \"1.0\"")]
     PrefetchVersion(String),
     #[error("prefetch artifact lists no spans")]

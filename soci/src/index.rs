@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use oci_spec::image::{Descriptor, Digest, DigestAlgorithm};
+use oci_spec::image::{Descriptor, Digest};
 use serde::Deserialize;
 
 use crate::annotations;
+use crate::canonical::parse_digest;
 use crate::error::Error;
 use crate::media_types;
 
@@ -18,6 +19,16 @@ pub enum IndexVersion {
     V1,
     /// Named by an annotation of its image.
     V2,
+}
+
+impl IndexVersion {
+    /// Also the artifact type of the index wherever one is asked for.
+    pub fn config_media_type(self) -> &'static str {
+        match self {
+            Self::V1 => media_types::INDEX_V1,
+            Self::V2 => media_types::INDEX_V2,
+        }
+    }
 }
 
 /// Where the zTOC of one layer is.
@@ -108,8 +119,8 @@ impl SociIndex {
         let Some(layer) = annotation(annotations::LAYER_DIGEST) else {
             return Ok(());
         };
-        let layer = sha256("annotated layer digest", layer)?;
-        let digest = sha256("digest of a SOCI artifact", descriptor.digest().as_ref())?;
+        let layer = parse_digest("annotated layer digest", layer)?;
+        let digest = parse_digest("digest of a SOCI artifact", descriptor.digest().as_ref())?;
         if !is_ztoc {
             self.prefetch.entry(layer).or_insert(descriptor);
             return Ok(());
@@ -129,13 +140,4 @@ impl SociIndex {
 /// As Go's `strconv.ParseBool` reads it; what it refuses is not true either.
 fn is_true(value: &str) -> bool {
     matches!(value, "1" | "t" | "T" | "TRUE" | "true" | "True")
-}
-
-fn sha256(what: &'static str, text: &str) -> Result<Digest, Error> {
-    let digest = text.parse::<Digest>().ok();
-    let digest = digest.filter(|digest| *digest.algorithm() == DigestAlgorithm::Sha256);
-    digest.ok_or_else(|| Error::Digest {
-        what,
-        text: text.chars().take(100).collect(),
-    })
 }

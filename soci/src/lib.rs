@@ -4,16 +4,25 @@
 //! it has become one of these types.
 
 pub mod annotations;
+pub mod build;
+pub mod canonical;
+pub mod check;
 mod checkpoint;
+pub mod convert;
+pub mod diff;
 mod error;
+pub mod finding;
 mod flat;
 pub mod gzip;
 pub mod index;
 mod inflate;
 pub mod labels;
 mod limits;
+pub mod manifest;
 pub mod media_types;
 mod mtime;
+pub mod plan;
+mod platform;
 pub mod prefetch;
 mod sha256;
 pub mod spans;

@@ -1,16 +1,21 @@
 //! Prefetch artifacts: spans to load before anybody reads.
 
+mod requests;
+
 use std::ops::Range;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::canonical;
 use crate::error::Error;
+
+pub use requests::Requests;
 
 /// Longest artifact that is read.
 const MAX_LEN: u64 = 4 << 20;
 const VERSION: &str = "1.0";
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Artifact {
     #[serde(default)]
     version: String,
@@ -18,7 +23,7 @@ struct Artifact {
     prefetch_spans: Option<Vec<Inclusive>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Inclusive {
     #[serde(default)]
     start_span: i64,
@@ -50,7 +55,30 @@ pub fn parse(json: &[u8], spans: u32) -> Result<Vec<Range<u32>>, Error> {
     Ok(merge(ranges))
 }
 
+/// The artifact that lists these spans, which must not be none.
+pub fn to_json(ranges: &[Range<u32>]) -> Result<Vec<u8>, Error> {
+    let ranges = ranges.iter().filter(|range| !range.is_empty());
+    let spans: Vec<_> = merge(ranges.cloned().collect())
+        .iter()
+        .map(Inclusive::new)
+        .collect();
+    if spans.is_empty() {
+        return Err(Error::PrefetchEmpty);
+    }
+    canonical::to_vec(&Artifact {
+        version: VERSION.to_owned(),
+        prefetch_spans: Some(spans),
+    })
+}
+
 impl Inclusive {
+    fn new(range: &Range<u32>) -> Self {
+        Self {
+            start_span: range.start.into(),
+            end_span: i64::from(range.end) - 1,
+        }
+    }
+
     fn within(&self, spans: u32) -> Result<Range<u32>, Error> {
         let (start, end) = (self.start_span, self.end_span);
         let bounds = u32::try_from(start).ok().zip(u32::try_from(end).ok());

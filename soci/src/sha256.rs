@@ -8,6 +8,18 @@ pub(crate) fn sum(bytes: &[u8]) -> Sha256Bytes {
     Sha256::digest(bytes).into()
 }
 
+/// `sha256:` and 64 lowercase hex digits.
+pub(crate) fn text(bytes: &Sha256Bytes) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::from("sha256:");
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Reads `sha256:` and 64 lowercase hex digits, nothing else.
 pub(crate) fn parse(text: &[u8]) -> Option<Sha256Bytes> {
     let hex: &[u8; 64] = text.strip_prefix(b"sha256:")?.try_into().ok()?;
