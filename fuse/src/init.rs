@@ -19,8 +19,8 @@ const CONGESTION_THRESHOLD: u16 = 192;
 /// What we use if the kernel has it.
 ///
 /// READDIRPLUS_AUTO: attributes come with the first page of a listing, and with later pages only if
-/// somebody looked at an entry of an earlier one; `ls` of a large directory does not fill memory with
-/// inodes, `ls -l` needs no LOOKUP per name.
+/// somebody looked at an entry of an earlier one. Measured with 3000 files: names alone take 6 messages
+/// instead of 17 and make no 3000 inodes, names with attributes take 17 either way and no LOOKUP.
 const WANTED: u32 = feature::ASYNC_READ
     | feature::PARALLEL_DIROPS
     | feature::NO_OPEN_SUPPORT
