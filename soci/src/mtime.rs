@@ -82,6 +82,23 @@ impl Mtime {
         }
     }
 
+    /// The time in UTC, without trailing zeros in the fraction. `None` outside the years 0 to 9999.
+    pub(crate) fn to_rfc3339(self) -> Option<String> {
+        if !self.is_writable() {
+            return None;
+        }
+        let (year, month, day) = date(self.seconds.div_euclid(86_400));
+        let of_day = self.seconds.rem_euclid(86_400);
+        let (hours, minutes, seconds) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        let fraction = match self.nanos {
+            0 => String::new(),
+            nanos => format!(".{nanos:09}").trim_end_matches('0').to_owned(),
+        };
+        Some(format!(
+            "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}{fraction}Z"
+        ))
+    }
+
     /// Whether RFC 3339 can write this time; zTOC builders leave the field empty otherwise.
     pub(crate) fn is_writable(self) -> bool {
         (YEAR_0..YEAR_10000).contains(&self.seconds)
@@ -127,6 +144,23 @@ fn days_since_1970(year: i64, month: u32, day: u32) -> i64 {
     };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     year * 365 + leap_days + (month * 153 + 2) / 5 + i64::from(day) - 1 - 719_468
+}
+
+/// Year, month and day; the inverse of [`days_since_1970`], and in the same kind of years.
+fn date(days: i64) -> (i64, i64, i64) {
+    const CYCLE: i64 = 146_097;
+    let days = days + 719_468;
+    let (cycle, day) = (days.div_euclid(CYCLE), days.rem_euclid(CYCLE));
+    let year = (day - day / 1460 + day / 36_524 - day / (CYCLE - 1)) / 365;
+    let day = day - (year * 365 + year / 4 - year / 100);
+    let month = (day * 5 + 2) / 153;
+    let day = day - (month * 153 + 2) / 5 + 1;
+    let year = year + cycle * 400;
+    if month < 10 {
+        (year, month + 3, day)
+    } else {
+        (year + 1, month - 9, day)
+    }
 }
 
 #[cfg(test)]
@@ -197,5 +231,26 @@ mod tests {
             let expected = expected.map(|(seconds, nanos)| Mtime { seconds, nanos });
             assert_eq!(Mtime::from_pax(text.as_bytes()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        let text = |seconds, nanos| Mtime { seconds, nanos }.to_rfc3339();
+        assert_eq!(text(0, 0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(
+            text(-1, 999_999_000).as_deref(),
+            Some("1969-12-31T23:59:59.999999Z")
+        );
+        assert_eq!(text(0, 10).as_deref(), Some("1970-01-01T00:00:00.00000001Z"));
+        assert_eq!(text(YEAR_0 - 1, 0), None);
+        assert_eq!(text(YEAR_10000, 0), None);
+        // A prime number of seconds, so that all fields vary.
+        for seconds in (YEAR_0..YEAR_10000).step_by(49_999_991) {
+            let time = Mtime { seconds, nanos: 1 };
+            let text = time.to_rfc3339().unwrap();
+            assert_eq!(Mtime::from_rfc3339(text.as_bytes()), Some(time), "{text}");
+        }
+        let last = Mtime { seconds: YEAR_10000 - 1, nanos: 0 };
+        assert_eq!(last.to_rfc3339().as_deref(), Some("9999-12-31T23:59:59Z"));
     }
 }

@@ -38,3 +38,17 @@ fn nibble(digit: u8) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_survive_being_written_and_read() {
+        let digest = sum(b"abc");
+        let text = text(&digest);
+        assert!(text.starts_with("sha256:ba7816bf8f01cfea"), "{text}");
+        assert_eq!(parse(text.as_bytes()), Some(digest));
+        assert_eq!(parse(text.to_uppercase().as_bytes()), None);
+    }
+}

@@ -4,12 +4,15 @@ mod block;
 mod members;
 mod pax;
 mod scanner;
+mod stream;
 
 use crate::error::Error;
 use crate::toc::{BLOCK, Entry};
-use members::{Header, Members, Step};
+use members::{Members, Step};
 
+pub(crate) use members::Header;
 pub use scanner::Scanner;
+pub(crate) use stream::Stream;
 
 /// Whether `header`, the bytes between an entry's header offset and its data, hold exactly one member and
 /// that member is the entry.
@@ -42,21 +45,17 @@ fn compare(header: &Header, entry: &Entry<'_>) -> Result<(), Error> {
     // A time that zTOCs cannot write is absent there.
     let mtime = Some(header.mtime).filter(|_| header.mtime.is_writable());
     let sizes = [u64::try_from(header.size).ok(), Some(header.data_len())];
-    let xattrs = header
-        .xattrs
-        .iter()
-        .map(|(name, value)| (name.as_slice(), value.as_slice()));
     let checks = [
         ("name", header.name == entry.name()),
         ("link name", header.linkname == entry.linkname()),
         ("type", header.kind == entry.kind()),
-        ("mode", header.mode == entry.mode()),
+        ("mode", header.permissions() == entry.mode()),
         ("owner", header.uid == entry.uid()),
         ("group", header.gid == entry.gid()),
         ("modification time", mtime == entry.mtime()),
         ("device number", header.device == entry.device()),
         ("size", sizes.contains(&Some(entry.size()))),
-        ("extended attributes", xattrs.eq(entry.xattrs())),
+        ("extended attributes", header.xattrs().eq(entry.xattrs())),
     ];
     match checks.into_iter().find(|(_, equal)| !equal) {
         Some((field, _)) => Err(Error::Mismatch(field)),

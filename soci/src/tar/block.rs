@@ -16,6 +16,8 @@ pub(super) struct Block {
     pub(super) uid: i64,
     pub(super) gid: i64,
     pub(super) mtime: Mtime,
+    pub(super) uname: Vec<u8>,
+    pub(super) gname: Vec<u8>,
     pub(super) device: (i64, i64),
 }
 
@@ -41,10 +43,14 @@ impl Block {
                 seconds: number(&field::<12>(raw, 136))?,
                 nanos: 0,
             },
+            uname: Vec::new(),
+            gname: Vec::new(),
             device: (0, 0),
         };
         let format = format(raw);
         if !matches!(format, Format::V7) {
+            block.uname = text(&field::<32>(raw, 265)).to_vec();
+            block.gname = text(&field::<32>(raw, 297)).to_vec();
             block.device = (
                 number(&field::<8>(raw, 329))?,
                 number(&field::<8>(raw, 337))?,

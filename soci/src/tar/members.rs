@@ -4,30 +4,46 @@ use super::block::{self, Block, Raw};
 use super::pax::{self, Pax};
 use crate::error::Error;
 use crate::mtime::Mtime;
-use crate::toc::Kind;
+use crate::toc::{Kind, XATTR_PREFIX};
 
 /// Longest content of an extended header or long name.
 const MAX_META: u64 = 1 << 20;
 
 /// A member as Go's reader would report it.
 #[derive(Debug)]
-pub(super) struct Header {
-    pub(super) name: Vec<u8>,
-    pub(super) linkname: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Mtime,
-    pub(super) device: (u32, u32),
+pub(crate) struct Header {
+    pub(crate) name: Vec<u8>,
+    pub(crate) linkname: Vec<u8>,
+    pub(crate) kind: Kind,
+    /// As the header says, which may be more than the permission, set-id and sticky bits.
+    pub(crate) mode: i64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) uname: Vec<u8>,
+    pub(crate) gname: Vec<u8>,
+    pub(crate) mtime: Mtime,
+    pub(crate) device: (u32, u32),
     /// As the header says, also where no data follow.
-    pub(super) size: i64,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) size: i64,
+    /// All PAX records, keys ascending and unique.
+    pub(crate) records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Header {
+    /// Permission, set-id and sticky bits.
+    pub(crate) fn permissions(&self) -> u32 {
+        low_bits(self.mode) & 0o7777
+    }
+
+    /// Extended attributes, names ascending, without their prefix.
+    pub(crate) fn xattrs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.records
+            .iter()
+            .filter_map(|(key, value)| Some((key.strip_prefix(XATTR_PREFIX)?, value.as_slice())))
+    }
+
     /// Bytes of data that follow; only regular files have any.
-    pub(super) fn data_len(&self) -> u64 {
+    pub(crate) fn data_len(&self) -> u64 {
         match self.kind {
             Kind::Reg => u64::try_from(self.size).unwrap_or(0),
             _ => 0,
@@ -111,13 +127,15 @@ impl Members {
             name,
             linkname: given(long_link).or(pax.linkpath).unwrap_or(block.linkname),
             kind,
-            mode: low_bits(block.mode) & 0o7777,
+            mode: block.mode,
             uid: low_bits(pax.uid.unwrap_or(block.uid)),
             gid: low_bits(pax.gid.unwrap_or(block.gid)),
+            uname: pax.uname.unwrap_or(block.uname),
+            gname: pax.gname.unwrap_or(block.gname),
             mtime: pax.mtime.unwrap_or(block.mtime),
             device: (device(block.device.0)?, device(block.device.1)?),
             size: pax.size.unwrap_or(block.size),
-            xattrs: pax.xattrs,
+            records: pax.records,
         };
         if header.kind == Kind::Reg && header.size < 0 {
             return Err(NEGATIVE_SIZE);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::error::Error;
 use crate::mtime::Mtime;
-use crate::toc::XATTR_PREFIX;
 
 /// What the records of one extended header change. An empty value changes nothing but clears what the
 /// same key said before.
@@ -12,12 +11,14 @@ use crate::toc::XATTR_PREFIX;
 pub(super) struct Pax {
     pub(super) path: Option<Vec<u8>>,
     pub(super) linkpath: Option<Vec<u8>>,
+    pub(super) uname: Option<Vec<u8>>,
+    pub(super) gname: Option<Vec<u8>>,
     pub(super) uid: Option<i64>,
     pub(super) gid: Option<i64>,
     pub(super) size: Option<i64>,
     pub(super) mtime: Option<Mtime>,
-    /// Names ascending, without their prefix.
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// All of them, keys ascending and unique, also those that change nothing.
+    pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Pax {
@@ -29,14 +30,14 @@ impl Pax {
         }
         let mut pax = Self::default();
         for (key, value) in last {
-            if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
-                pax.xattrs.push((name.to_vec(), value.to_vec()));
-            } else if key.starts_with(b"GNU.sparse.") {
+            if key.starts_with(b"GNU.sparse.") {
                 let what = "a sparse file in PAX format".to_owned();
                 return Err(Error::Unsupported { what });
-            } else if !value.is_empty() {
+            }
+            if !value.is_empty() {
                 pax.set(key, value)?;
             }
+            pax.records.push((key.to_vec(), value.to_vec()));
         }
         Ok(pax)
     }
@@ -45,6 +46,8 @@ impl Pax {
         match key {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.linkpath = Some(value.to_vec()),
+            b"uname" => self.uname = Some(value.to_vec()),
+            b"gname" => self.gname = Some(value.to_vec()),
             b"uid" => self.uid = Some(decimal(value)?),
             b"gid" => self.gid = Some(decimal(value)?),
             b"size" => self.size = Some(decimal(value)?),
@@ -147,10 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn attribute_values_are_bytes() {
-        let pax = Pax::parse(b"22 SCHILY.xattr.b=\xff\n\0\n19 SCHILY.xattr.a=\n").unwrap();
-        let expected: [(&[u8], &[u8]); 2] = [(b"a", b""), (b"b", b"\xff\n\0")];
-        let xattrs = pax.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
-        assert!(xattrs.eq(expected));
+    fn values_are_bytes_and_all_records_are_kept() {
+        let pax = Pax::parse(b"22 SCHILY.xattr.b=\xff\n\0\n19 SCHILY.xattr.a=\n10 path=c\n").unwrap();
+        let expected: [(&[u8], &[u8]); 3] = [
+            (b"SCHILY.xattr.a", b""),
+            (b"SCHILY.xattr.b", b"\xff\n\0"),
+            (b"path", b"c"),
+        ];
+        let records = pax.records.iter().map(|(k, v)| (k.as_slice(), v.as_slice()));
+        assert!(records.eq(expected));
     }
 }

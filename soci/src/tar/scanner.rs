@@ -1,194 +1,52 @@
-//! The members of a tar that streams by.
+//! The members of a tar that streams by, as a table of contents.
 
-use super::block::Raw;
-use super::members::{Header, Members, Step};
+use super::members::Header;
+use super::stream::Stream;
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::toc::{BLOCK, Member, Toc, TocBuilder};
+use crate::toc::{Member, Toc, TocBuilder};
 
 /// Lists the members of a tar given in pieces of any size, as a zTOC of it would.
 ///
 /// Holds one header at a time besides the list. After an error every further call is one too.
 pub struct Scanner {
-    state: State,
-    block: Raw,
-    /// Content of an extended header as far as it has come.
-    payload: Vec<u8>,
-    members: Members,
+    stream: Stream,
     builder: TocBuilder,
-    position: u64,
 }
-
-/// What the next bytes are; none of the lengths is 0.
-#[derive(Clone, Copy)]
-enum State {
-    /// Of a header block, the first `filled` bytes of which are in.
-    Header {
-        filled: usize,
-        after_zero: bool,
-    },
-    /// Of an extended header.
-    Meta {
-        missing: u64,
-        padding: u64,
-    },
-    /// Of a file.
-    Data {
-        missing: u64,
-        padding: u64,
-    },
-    Padding {
-        missing: u64,
-    },
-    /// Beyond the two zero blocks.
-    End,
-    Failed,
-}
-
-const NEXT_HEADER: State = State::Header {
-    filled: 0,
-    after_zero: false,
-};
 
 impl Scanner {
     pub fn new(limits: &Limits) -> Self {
         Self {
-            state: NEXT_HEADER,
-            block: [0; 512],
-            payload: Vec::new(),
-            members: Members::default(),
+            stream: Stream::default(),
             builder: TocBuilder::new(limits),
-            position: 0,
         }
     }
 
     /// Takes the next bytes of the tar. What follows its end is ignored.
-    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        while !bytes.is_empty() && !matches!(self.state, State::End) {
-            let state = std::mem::replace(&mut self.state, State::Failed);
-            let wanted = match state {
-                State::Header { filled, .. } => (self.block.len() - filled) as u64,
-                State::Meta { missing, .. }
-                | State::Data { missing, .. }
-                | State::Padding { missing } => missing,
-                State::End | State::Failed => 0,
-            };
-            let len = usize::try_from(wanted)
-                .unwrap_or(usize::MAX)
-                .min(bytes.len());
-            let (taken, rest) = bytes.split_at(len);
-            self.position += len as u64;
-            self.state = self.take(state, taken)?;
-            bytes = rest;
-        }
-        Ok(())
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Self { stream, builder } = self;
+        stream.push(bytes, &mut |header, offset| list(builder, header, offset))
     }
 
     /// The list. Like Go's reader this accepts a tar that ends between two members, without zero blocks.
     pub fn finish(self) -> Result<Toc, Error> {
-        match self.state {
-            State::Header { filled: 0, .. } | State::Padding { .. } | State::End => {
-                self.builder.finish(self.position)
-            }
-            State::Header { .. } => Err(Error::TarTruncated("header")),
-            State::Meta { .. } => Err(Error::TarTruncated("extended header")),
-            State::Data { .. } => Err(Error::TarTruncated("file")),
-            State::Failed => Err(FAILED),
-        }
-    }
-
-    /// The state after `bytes`, which are no more than `state` wants.
-    fn take(&mut self, state: State, bytes: &[u8]) -> Result<State, Error> {
-        let len = bytes.len() as u64;
-        match state {
-            State::Header { filled, after_zero } => {
-                let end = filled + bytes.len();
-                if let Some(free) = self.block.get_mut(filled..end) {
-                    free.copy_from_slice(bytes);
-                }
-                if end < self.block.len() {
-                    return Ok(State::Header {
-                        filled: end,
-                        after_zero,
-                    });
-                }
-                self.header(after_zero)
-            }
-            State::Meta { missing, padding } => {
-                self.payload.extend_from_slice(bytes);
-                self.meta(missing - len, padding)
-            }
-            State::Data { missing, padding } => Ok(data(missing - len, padding)),
-            State::Padding { missing } => Ok(data(0, missing - len)),
-            State::End => Ok(State::End),
-            State::Failed => Err(FAILED),
-        }
-    }
-
-    fn header(&mut self, after_zero: bool) -> Result<State, Error> {
-        match (self.block == [0; 512], after_zero) {
-            (true, true) => return Ok(State::End),
-            (true, false) => {
-                return Ok(State::Header {
-                    filled: 0,
-                    after_zero: true,
-                });
-            }
-            (false, true) => return Err(Error::Tar("a single zero block between members")),
-            (false, false) => {}
-        }
-        match self.members.header(&self.block)? {
-            Step::Meta { size } => {
-                self.payload.clear();
-                self.meta(size, padding(size))
-            }
-            Step::Member(member) => {
-                self.list(&member)?;
-                Ok(data(member.data_len(), padding(member.data_len())))
-            }
-        }
-    }
-
-    fn meta(&mut self, missing: u64, padding: u64) -> Result<State, Error> {
-        if missing > 0 {
-            return Ok(State::Meta { missing, padding });
-        }
-        self.members.payload(&self.payload)?;
-        Ok(data(0, padding))
-    }
-
-    fn list(&mut self, header: &Header) -> Result<(), Error> {
-        let xattrs: Vec<_> = header
-            .xattrs
-            .iter()
-            .map(|(name, value)| (name.as_slice(), value.as_slice()))
-            .collect();
-        self.builder.push(&Member {
-            name: &header.name,
-            linkname: &header.linkname,
-            kind: header.kind,
-            mode: header.mode,
-            uid: header.uid,
-            gid: header.gid,
-            mtime: Some(header.mtime),
-            device: header.device,
-            size: header.data_len(),
-            offset: self.position,
-            xattrs: &xattrs,
-        })
+        self.builder.finish(self.stream.end()?)
     }
 }
 
-const FAILED: Error = Error::Tar("an earlier part of it was refused");
-
-fn data(missing: u64, padding: u64) -> State {
-    match (missing, padding) {
-        (0, 0) => NEXT_HEADER,
-        (0, missing) => State::Padding { missing },
-        (missing, padding) => State::Data { missing, padding },
-    }
-}
-
-fn padding(size: u64) -> u64 {
-    size.wrapping_neg() % BLOCK
+fn list(builder: &mut TocBuilder, header: &Header, offset: u64) -> Result<(), Error> {
+    let xattrs: Vec<_> = header.xattrs().collect();
+    builder.push(&Member {
+        name: &header.name,
+        linkname: &header.linkname,
+        kind: header.kind,
+        mode: header.permissions(),
+        uid: header.uid,
+        gid: header.gid,
+        mtime: Some(header.mtime),
+        device: header.device,
+        size: header.data_len(),
+        offset,
+        xattrs: &xattrs,
+    })
 }
