@@ -3,6 +3,7 @@
 // This program talks to the person who started it.
 #![allow(clippy::print_stdout)]
 
+mod calibrate;
 mod chart;
 mod cold_start;
 mod report;
@@ -54,6 +55,7 @@ fn main() -> Result<()> {
         delay: Duration::from_millis(u64::from(arguments.round_trip)) / 2,
         rate: u64::from(arguments.rate) * 1_000_000 / 8,
     };
+    let link = calibrate::measure(shape)?;
     let mut modes = vec![Mode::Normal, Mode::Lazy];
     modes.extend(arguments.peer.map(Mode::Peer));
     let mut rows = Vec::new();
@@ -73,8 +75,12 @@ fn main() -> Result<()> {
         }
     }
     let title = format!(
-        "{} Mbit/s, {} ms round trip, median of {}",
-        arguments.rate, arguments.round_trip, arguments.runs
+        "link of {} Mbit/s and {} ms round trip (a plain download: {:.0} Mbit/s, {:.0} ms), median of {}",
+        arguments.rate,
+        arguments.round_trip,
+        link.rate * 8.0 / 1e6,
+        link.round_trip.as_secs_f64() * 1e3,
+        arguments.runs
     );
     print!("{}", report::table(&title, &rows));
     if let Some(file) = arguments.chart {

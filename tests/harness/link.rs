@@ -15,9 +15,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::runtime;
 
-const CHUNK: usize = 16 << 10;
+const CHUNK: usize = 32 << 10;
 /// Chunks on the way in one direction of one connection: 64 MiB, more than any link under test holds.
 const IN_FLIGHT: usize = 4096;
+
+/// How much of the link's time an idle moment leaves over.
+const BURST: Duration = Duration::from_millis(4);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -83,10 +86,15 @@ impl Bucket {
         let through = {
             let mut free_at = self.free_at.lock().await;
             let time = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-            *free_at = (*free_at).max(Instant::now()) + time;
+            // Timers tick in milliseconds: a sender that woke up late may catch up.
+            let now = Instant::now();
+            let earliest = now.checked_sub(BURST).unwrap_or(now);
+            *free_at = (*free_at).max(earliest) + time;
             *free_at
         };
-        sleep_until(through).await;
+        if through > Instant::now() {
+            sleep_until(through).await;
+        }
         self.passed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
