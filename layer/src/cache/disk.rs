@@ -317,3 +317,71 @@ fn length(table: &SpanTable, span: u32) -> u64 {
         .uncompressed(SpanId(span))
         .map_or(0, |range| range.end.saturating_sub(range.start))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+    use std::time::Duration;
+
+    /// Reading it takes long enough for an eviction in between.
+    const LEN: usize = 4 << 20;
+
+    fn open(dir: &Path) -> Disk {
+        let table = Arc::new(SpanTable::whole(LEN as u64, LEN as u64));
+        Disk::open(dir, &table, 1, 0, false).unwrap()
+    }
+
+    #[test]
+    fn a_reader_never_sees_the_hole_of_an_eviction() {
+        // On tmpfs a hole can open under a read; on ext4 this was never seen to happen.
+        let shm = Path::new("/dev/shm");
+        let root = if shm.is_dir() {
+            shm.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let dir = tempfile::tempdir_in(root).unwrap();
+        let disk = open(dir.path());
+        let done = AtomicBool::new(false);
+        let hits = AtomicU64::new(0);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let (mut buffer, whole) = (vec![0; LEN], vec![7; LEN]);
+                while !done.load(Ordering::Relaxed) {
+                    if disk.read(0..1, 0, &mut buffer, 0).unwrap() {
+                        assert!(buffer == whole, "a hole");
+                        hits.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            for round in 0..300 {
+                assert!(disk.write(0, &vec![7; LEN], 0).unwrap());
+                // Somewhere in the middle of a read, elsewhere each time.
+                thread::sleep(Duration::from_micros(round * 37 % 2000));
+                assert_eq!(disk.evict(0), LEN as u64);
+                if reader.is_finished() {
+                    break;
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert!(hits.into_inner() > 0);
+    }
+
+    #[test]
+    fn an_evicted_span_gives_its_blocks_back() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let disk = open(dir.path());
+        disk.write(0, &[7; LEN], 0).unwrap();
+        disk.data.sync_all().unwrap();
+        assert!(disk.data.metadata().unwrap().blocks() > 0);
+        disk.evict(0);
+        assert_eq!(disk.data.metadata().unwrap().blocks(), 0);
+        assert_eq!(disk.resident(), 0);
+        drop(disk);
+        assert_eq!(open(dir.path()).presence(0), Presence::Absent);
+    }
+}
