@@ -30,6 +30,10 @@ import (
 const binaryVariable = "SOCI_SNAPSHOTTER"
 
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(askVariable); socket != "" {
+		fmt.Print(ask(context.Background(), socket))
+		return
+	}
 	flag.Parse()
 	// containerd's test utilities skip everything without the flag; a skipped test proves nothing.
 	if allowed := flag.Lookup("test.root"); os.Getuid() != 0 || allowed == nil || allowed.Value.String() != "true" {

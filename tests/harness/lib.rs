@@ -14,6 +14,7 @@ pub mod mountinfo;
 pub mod process;
 pub mod registry;
 pub mod runtime;
+pub mod scratch;
 pub mod snapshots;
 pub mod snapshotter;
 pub mod stack;

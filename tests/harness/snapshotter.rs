@@ -69,6 +69,18 @@ impl Snapshotter {
         self.process.is_running()
     }
 
+    /// Gives the daemon a login, as `docker login` of the user it runs as would.
+    pub fn log_in(&self, host: &str, username: &str, password: &str) -> Result<()> {
+        use base64::Engine as _;
+        let plain = format!("{username}:{password}");
+        let auth = base64::engine::general_purpose::STANDARD.encode(plain);
+        let config = serde_json::json!({ "auths": { host: { "auth": auth } } });
+        let dir = self.dir.join("docker");
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("config.json"), config.to_string())?;
+        Ok(())
+    }
+
     /// Ends the daemon with a signal and waits for it.
     pub fn stop(&mut self, signal: Signal) -> Result<()> {
         self.process.end(signal, Duration::from_secs(30))

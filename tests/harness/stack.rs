@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result};
 use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
 
 use crate::cache::hex;
 use crate::containerd::{Containerd, Flavor};
 use crate::cri::Cri;
 use crate::layout::{Layout, Manifest};
-use crate::mountinfo;
+use crate::scratch::Scratch;
 use crate::snapshots::Snapshots;
 use crate::snapshotter::Snapshotter;
 
@@ -32,7 +31,7 @@ pub fn with_stack(
     test: impl FnOnce(&mut Stack) -> Result<()>,
 ) -> Result<()> {
     let _machine = machine();
-    let mut stack = Stack::start(flavor, config)?;
+    let mut stack = Stack::start_in(Scratch::in_memory()?, flavor, config, None)?;
     let outcome = test(&mut stack);
     outcome.with_context(|| stack.logs())
 }
@@ -52,7 +51,15 @@ impl Stack {
 
     /// With another snapshotter than ours.
     pub fn start_binary(flavor: Flavor, config: &str, binary: Option<&Path>) -> Result<Self> {
-        let scratch = Scratch::new()?;
+        Self::start_in(Scratch::on_disk()?, flavor, config, binary)
+    }
+
+    fn start_in(
+        scratch: Scratch,
+        flavor: Flavor,
+        config: &str,
+        binary: Option<&Path>,
+    ) -> Result<Self> {
         let snapshotter = Snapshotter::start(&scratch.path().join("s"), config, binary)?;
         let containerd = Containerd::start(
             &scratch.path().join("c"),
@@ -159,59 +166,4 @@ pub fn chain_ids(layout: &Layout, manifest: &Manifest) -> Result<Vec<String>> {
         chain.push(next);
     }
     Ok(chain)
-}
-
-/// A temporary directory that takes the mounts and shims below it along.
-struct Scratch {
-    dir: TempDir,
-}
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            dir: tempfile::Builder::new().prefix("soci-").tempdir()?,
-        })
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = end_shims(self.path()) {
-            eprintln!("shims below {}: {error:#}", self.path().display());
-        }
-        if let Err(error) = mountinfo::unmount_under(self.path()) {
-            eprintln!("{error:#}");
-        }
-        if std::thread::panicking() || std::env::var_os("SOCI_KEEP").is_some() {
-            self.dir.disable_cleanup(true);
-            eprintln!("kept for a look: {}", self.path().display());
-        }
-    }
-}
-
-/// Ends the shims that were started with a socket below `dir`; they outlive their containerd.
-fn end_shims(dir: &Path) -> Result<()> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let needle = dir.as_os_str().as_bytes();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let is_shim = command.windows(15).any(|part| part == b"containerd-shim");
-        if is_shim && command.windows(needle.len()).any(|part| part == needle) {
-            let pid = nix::unistd::Pid::from_raw(pid);
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,244 @@
+//! Whatever is wrong with an index or a registry, the image runs, and the log says in one line what was wrong.
+
+use anyhow::{Context as _, Result, ensure};
+use harness::containerd::Flavor;
+use harness::image::{Form, Image, annotated, compose_v2};
+use harness::layout::{Descriptor, Layout, Manifest};
+use harness::registry::{Faults, Registry};
+use harness::snapshotter::configuration;
+use harness::stack::{Stack, with_stack};
+
+/// What the snapshotter shall have done with an image.
+struct Expected<'a> {
+    lazy_layers: usize,
+    /// Every word must be in the one warning; none: no warning.
+    warning: Option<&'a [&'a str]>,
+}
+
+fn check(image: &Image, layout: &Layout, faults: Faults, expected: &Expected<'_>) -> Result<()> {
+    let registry = Registry::start()?;
+    registry.set(faults);
+    registry.add("image", layout);
+    with_stack(
+        Flavor::Transfer,
+        &configuration("", registry.address()),
+        |stack| {
+            let reference = registry.reference("image");
+            stack.pull(&reference)?;
+            let text = stack.run(&reference, image.recipe.command)?;
+            ensure!(
+                text.contains(image.recipe.prints),
+                "the container said {text:?}"
+            );
+            let lazy = stack.snapshotter.lazy_mounts()?.len();
+            ensure!(
+                lazy == expected.lazy_layers,
+                "{lazy} lazy layers, not {}",
+                expected.lazy_layers
+            );
+            warned(stack, expected)
+        },
+    )
+}
+
+fn warned(stack: &Stack, expected: &Expected<'_>) -> Result<()> {
+    let warnings = stack.snapshotter.warnings();
+    match expected.warning {
+        None => ensure!(
+            warnings.is_empty(),
+            "warned without a reason: {warnings:#?}"
+        ),
+        Some(words) => {
+            ensure!(
+                warnings.len() == 1,
+                "{} warnings, not one: {warnings:#?}",
+                warnings.len()
+            );
+            let line = warnings.first().context("no warning")?;
+            let absent: Vec<_> = words.iter().filter(|word| !line.contains(**word)).collect();
+            ensure!(absent.is_empty(), "{absent:?} not in {line}");
+        }
+    }
+    Ok(())
+}
+
+/// A copy of an image's layout whose index is about to be changed.
+struct Altered {
+    layout: Layout,
+    /// The image without an index.
+    image: Descriptor,
+    ztocs: Vec<Descriptor>,
+    _dir: tempfile::TempDir,
+}
+
+fn altered(name: &str) -> Result<Altered> {
+    let plain = Image::get(name, Form::Plain)?;
+    let indexed = Image::get(name, Form::V2)?;
+    let index: Manifest = indexed.layout.json(&indexed.index()?.digest)?;
+    // Hard links must stay on the filesystem of the images.
+    let images = harness::cache::root().join("images");
+    let dir = tempfile::Builder::new()
+        .prefix(".altered-")
+        .tempdir_in(images)?;
+    let layout = Layout::create(dir.path())?;
+    layout.link_all(&indexed.layout)?;
+    layout.link_all(&plain.layout)?;
+    Ok(Altered {
+        layout,
+        image: plain.layout.root("latest")?,
+        ztocs: index.layers,
+        _dir: dir,
+    })
+}
+
+#[test]
+fn an_image_without_an_index_runs() -> Result<()> {
+    let image = Image::get("python", Form::Plain)?;
+    let expected = Expected {
+        lazy_layers: 0,
+        warning: None,
+    };
+    check(&image, &image.layout, Faults::default(), &expected)
+}
+
+#[test]
+fn an_image_too_small_for_an_index_runs() -> Result<()> {
+    let image = Image::get("tiny", Form::Plain)?;
+    let expected = Expected {
+        lazy_layers: 0,
+        warning: None,
+    };
+    check(&image, &image.layout, Faults::default(), &expected)
+}
+
+#[test]
+fn layers_that_the_index_leaves_out_are_unpacked() -> Result<()> {
+    let image = Image::get("jvm", Form::Sparse)?;
+    let index: Manifest = image.layout.json(&image.index()?.digest)?;
+    let lazy_layers = index.layers.len();
+    ensure!(
+        lazy_layers < image.layers()?.len(),
+        "the index leaves nothing out"
+    );
+    check(
+        &image,
+        &image.layout,
+        Faults::default(),
+        &Expected {
+            lazy_layers,
+            warning: None,
+        },
+    )
+}
+
+#[test]
+fn a_ztoc_that_is_no_ztoc_costs_its_layer_only() -> Result<()> {
+    let image = Image::get("python", Form::V2)?;
+    let mut altered = altered("python")?;
+    let layers = altered.ztocs.len();
+    let ztoc = altered.ztocs.get_mut(1).context("a second layer")?;
+    let layer = ztoc
+        .annotations
+        .values()
+        .find(|v| v.starts_with("sha256:"))
+        .cloned();
+    let garbage = altered.layout.put(&ztoc.media_type, &[0xa5; 4096])?;
+    (ztoc.digest, ztoc.size) = (garbage.digest, garbage.size);
+    compose_v2(&altered.layout, &altered.image, &altered.ztocs)?;
+    let layer = layer.context("a zTOC without its layer")?;
+    let warning = ["zTOC", layer.as_str()];
+    let expected = Expected {
+        lazy_layers: layers - 1,
+        warning: Some(&warning),
+    };
+    check(&image, &altered.layout, Faults::default(), &expected)
+}
+
+#[test]
+fn a_ztoc_changed_on_the_way_costs_its_layer_only() -> Result<()> {
+    let image = Image::get("python", Form::V2)?;
+    let index: Manifest = image.layout.json(&image.index()?.digest)?;
+    let ztoc = index.layers.get(1).context("a second layer")?;
+    let faults = Faults {
+        flip: Some((ztoc.digest.clone(), 100)),
+        ..Faults::default()
+    };
+    let warning = [ztoc.digest.as_str()];
+    let expected = Expected {
+        lazy_layers: index.layers.len() - 1,
+        warning: Some(&warning),
+    };
+    check(&image, &image.layout, faults, &expected)
+}
+
+#[test]
+fn an_index_that_is_no_index_is_as_good_as_none() -> Result<()> {
+    let image = Image::get("python", Form::V2)?;
+    let altered = altered("python")?;
+    let index = altered.layout.put(
+        harness::layout::MANIFEST,
+        br#"{"schemaVersion":2,"layers":7}"#,
+    )?;
+    let converted = annotated(&altered.layout, &altered.image, &index.digest)?;
+    altered.layout.set_roots(&[("latest", converted)])?;
+    let warning = [index.digest.as_str()];
+    let expected = Expected {
+        lazy_layers: 0,
+        warning: Some(&warning),
+    };
+    check(&image, &altered.layout, Faults::default(), &expected)
+}
+
+#[test]
+fn an_index_that_was_never_pushed_is_as_good_as_none() -> Result<()> {
+    let image = Image::get("python", Form::V2)?;
+    let index = image.index()?.digest;
+    let faults = Faults {
+        missing: [index.clone()].into(),
+        ..Faults::default()
+    };
+    let warning = [index.as_str()];
+    let expected = Expected {
+        lazy_layers: 0,
+        warning: Some(&warning),
+    };
+    check(&image, &image.layout, faults, &expected)
+}
+
+#[test]
+fn a_registry_without_ranges_still_serves_images() -> Result<()> {
+    let image = Image::get("python", Form::V2)?;
+    let faults = Faults {
+        no_ranges: true,
+        ..Faults::default()
+    };
+    let expected = Expected {
+        lazy_layers: 0,
+        warning: Some(&["range"]),
+    };
+    check(&image, &image.layout, faults, &expected)
+}
+
+/// zTOCs that the original made of several gzip members before it could are of no use.
+#[test]
+fn a_layer_of_several_gzip_members_is_read_right() -> Result<()> {
+    let image = Image::get("multi-member", Form::V2)?;
+    let registry = Registry::start()?;
+    registry.add("image", &image.layout);
+    with_stack(
+        Flavor::Transfer,
+        &configuration("", registry.address()),
+        |stack| {
+            let reference = registry.reference("image");
+            stack.pull(&reference)?;
+            for (command, says) in [
+                (["cat", "/multi/hello"], "hello from multi"),
+                (["cat", "/multi/last"], "the end"),
+            ] {
+                let text = stack.run(&reference, &command)?;
+                ensure!(text.contains(says), "the container said {text:?}");
+            }
+            Ok(())
+        },
+    )
+}
