@@ -9,6 +9,9 @@ pub(crate) struct Counters {
     pub(crate) retries: AtomicU64,
     pub(crate) redirects: AtomicU64,
     pub(crate) token_requests: AtomicU64,
+    pub(crate) uploaded_bytes: AtomicU64,
+    pub(crate) pushes: AtomicU64,
+    pub(crate) mounts: AtomicU64,
 }
 
 /// The counters at one moment, since the [`Registry`](crate::Registry) was made.
@@ -24,6 +27,12 @@ pub struct Counts {
     pub redirects: u64,
     /// Requests to token endpoints.
     pub token_requests: u64,
+    /// Body bytes of blobs and manifests sent, also those sent in vain.
+    pub uploaded_bytes: u64,
+    /// Blobs and manifests uploaded.
+    pub pushes: u64,
+    /// Blobs the registry took from another of its repositories.
+    pub mounts: u64,
 }
 
 impl Counters {
@@ -34,6 +43,9 @@ impl Counters {
             retries: self.retries.load(Ordering::Relaxed),
             redirects: self.redirects.load(Ordering::Relaxed),
             token_requests: self.token_requests.load(Ordering::Relaxed),
+            uploaded_bytes: self.uploaded_bytes.load(Ordering::Relaxed),
+            pushes: self.pushes.load(Ordering::Relaxed),
+            mounts: self.mounts.load(Ordering::Relaxed),
         }
     }
 }

@@ -44,6 +44,10 @@ pub enum Error {
     Malformed { target: String, reason: String },
     #[error("{target}: refused redirect: {reason}")]
     Redirect { target: String, reason: String },
+    #[error("content to push, {content}: {reason}")]
+    Content { content: String, reason: String },
+    #[error("{target}: other writers replaced it {attempts} times meanwhile; push again")]
+    Contended { target: String, attempts: u32 },
     #[error("{target}: cannot answer the authentication challenge: {reason}")]
     Challenge { target: String, reason: String },
     /// For implementers of [`Credentials`](crate::Credentials).

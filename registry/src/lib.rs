@@ -1,4 +1,4 @@
-//! An OCI registry over HTTP, read only: mirrors, authentication, redirects, ranges, referrers, retries.
+//! An OCI registry over HTTP: mirrors, authentication, redirects, ranges, referrers, retries, pushes.
 
 mod address;
 mod auth;
@@ -14,6 +14,7 @@ mod health;
 mod hosts;
 mod options;
 mod partial;
+mod push;
 mod range;
 mod ranged;
 mod redirect;
@@ -30,7 +31,8 @@ pub use content::Manifest;
 pub use counters::Counts;
 pub use credentials::{Anonymous, Credential, Credentials, Secret};
 pub use error::Error;
-pub use options::{Mirror, Options};
+pub use options::{HostTls, Identity, Mirror, Options};
+pub use push::{BlobBody, Pushed, PushedManifest, Referrer};
 pub use ranged::Blob;
 pub use registry::Registry;
 pub use repository::Repository;

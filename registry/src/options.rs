@@ -1,6 +1,7 @@
-//! How hosts are reached: timeouts, retries, mirrors.
+//! How hosts are reached: timeouts, retries, mirrors, certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 /// Settings of a [`Registry`](crate::Registry). `Duration::MAX` means "no limit".
@@ -30,6 +31,33 @@ pub struct Options {
     pub hosts: BTreeMap<String, Vec<Mirror>>,
     /// Registries (`host` or `host:port`) reached without TLS. Loopback hosts always are.
     pub plain_http: BTreeSet<String>,
+    /// Certificates of single hosts (`host[:port]` as in URLs; no port where it is 443).
+    pub tls: BTreeMap<String, HostTls>,
+}
+
+/// Whom a host's certificate may come from, and what we prove ourselves with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostTls {
+    /// PEM certificates of authorities, trusted besides those of the system.
+    pub ca: Vec<u8>,
+    pub identity: Option<Identity>,
+    /// Accept any certificate.
+    pub skip_verify: bool,
+}
+
+/// A client certificate. Its key cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// PEM, the certificate itself first.
+    pub certificate: Vec<u8>,
+    /// PEM.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(..)")
+    }
 }
 
 /// A host that answers for another registry.
@@ -58,6 +86,7 @@ impl Default for Options {
             user_agent: concat!("soci-snapshotter/", env!("CARGO_PKG_VERSION")).to_owned(),
             hosts: BTreeMap::new(),
             plain_http: BTreeSet::new(),
+            tls: BTreeMap::new(),
         }
     }
 }
