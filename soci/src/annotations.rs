@@ -14,3 +14,7 @@ pub const BUILD_TOOL: &str = "com.amazon.soci.build-tool-identifier";
 pub const IMAGE_MANIFEST_DIGEST: &str = "com.amazon.soci.image-manifest-digest";
 /// On an image manifest (v2): digest of its SOCI index.
 pub const INDEX_DIGEST: &str = "com.amazon.soci.index-digest";
+/// On the descriptor of a BuildKit attestation: what it is.
+pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// On the descriptor of a BuildKit attestation: digest of the image manifest it is about.
+pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";

@@ -48,7 +48,7 @@ pub(crate) fn parse_digest(what: &'static str, text: &str) -> Result<Digest, Err
 pub(crate) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Error> {
     let value = json.len() as u64;
     if value > MAX_LEN {
-        let (what, limit) = ("bytes of a manifest", MAX_LEN);
+        let (what, limit) = ("bytes of a document", MAX_LEN);
         return Err(Error::Limit { what, value, limit });
     }
     serde_json::from_slice(json).map_err(|error| Error::Json {

@@ -98,7 +98,7 @@ pub enum Error {
     #[error("{digest} cannot be converted: {reason}")]
     NotAnImage { digest: String, reason: String },
     #[error("prefetch path {path:?}: {reason}")]
-    PrefetchPath { path: String, reason: String },
+    PrefetchPath { path: String, reason: &'static str },
     #[error("prefetch artifact has version {0:?}, known is \"1.0\"")]
     PrefetchVersion(String),
     #[error("prefetch artifact lists no spans")]

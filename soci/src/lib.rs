@@ -21,6 +21,7 @@ mod limits;
 pub mod manifest;
 pub mod media_types;
 mod mtime;
+mod path;
 pub mod plan;
 mod platform;
 pub mod prefetch;

@@ -1,5 +1,7 @@
 //! Prefetch artifacts: spans to load before anybody reads.
 
+mod glob;
+mod hidden;
 mod requests;
 
 use std::ops::Range;
