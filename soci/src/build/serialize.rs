@@ -1,0 +1,163 @@
+//! Writes zTOCs: the same objects in the same order as AWS's builder, hence the same bytes.
+
+use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
+
+use super::files::{File, Files};
+use super::spans::{Checkpoints, Spans};
+use crate::sha256;
+use crate::toc::Kind;
+
+/// The only version there is; no reader looks at it.
+const VERSION: &[u8] = b"0.9";
+/// Of a plain tar's checkpoint blob.
+const TAR_CHECKPOINTS_VERSION: i32 = 2;
+const ALGORITHM_GZIP: i8 = 1;
+const ALGORITHM_TAR: i8 = 2;
+
+/// The vtable offset of a field.
+const fn slot(id: u16) -> u16 {
+    4 + 2 * id
+}
+
+type Bytes<'b> = WIPOffset<&'b [u8]>;
+/// A table that is complete; of what kind, its user knows.
+type Table = WIPOffset<UnionWIPOffset>;
+
+/// What a zTOC says besides files and spans.
+pub(super) struct Layer<'a> {
+    pub(super) build_tool: &'a str,
+    pub(super) compressed_size: u64,
+    pub(super) uncompressed_size: u64,
+}
+
+/// `capacity` is best no less than the size of the result. Lets go of its arguments as soon as they are
+/// written, since both can be as large.
+pub(super) fn ztoc(layer: &Layer<'_>, files: Files, spans: Spans, capacity: usize) -> Vec<u8> {
+    let mut to = FlatBufferBuilder::with_capacity(capacity);
+    let version = to.create_byte_string(VERSION);
+    let build_tool = to.create_byte_string(layer.build_tool.as_bytes());
+    let toc = table_of_contents(&mut to, &files);
+    drop(files);
+    let info = compression_info(&mut to, spans);
+
+    let table = to.start_table();
+    to.push_slot_always(slot(0), version);
+    to.push_slot_always(slot(1), build_tool);
+    to.push_slot_always(slot(4), toc);
+    to.push_slot(slot(2), signed(layer.compressed_size), 0);
+    to.push_slot(slot(3), signed(layer.uncompressed_size), 0);
+    to.push_slot_always(slot(5), info);
+    let root = to.end_table(table);
+    to.finish_minimal(root);
+    taken(to)
+}
+
+fn table_of_contents(to: &mut FlatBufferBuilder<'_>, files: &Files) -> Table {
+    let mut entries: Vec<Table> = files.iter().rev().map(|file| entry(to, &file)).collect();
+    entries.reverse();
+    let metadata = to.create_vector(&entries);
+    let table = to.start_table();
+    to.push_slot_always(slot(0), metadata);
+    to.end_table(table).as_union_value()
+}
+
+fn entry(to: &mut FlatBufferBuilder<'_>, file: &File<'_>) -> Table {
+    let name = to.create_byte_string(file.name);
+    let kind = to.create_byte_string(word(file.kind));
+    let linkname = to.create_byte_string(file.linkname);
+    let uname = to.create_byte_string(file.uname);
+    let gname = to.create_byte_string(file.gname);
+    // The list has no times that cannot be written.
+    let mtime = file.mtime.to_rfc3339().unwrap_or_default();
+    let mtime = to.create_byte_string(mtime.as_bytes());
+    let records: Vec<Table> = file
+        .records()
+        .map(|(key, value)| record(to, key, value))
+        .collect();
+    let records = to.create_vector(&records);
+
+    let table = to.start_table();
+    to.push_slot_always(slot(0), name);
+    to.push_slot_always(slot(1), kind);
+    to.push_slot(slot(2), signed(file.offset), 0);
+    to.push_slot(slot(3), signed(file.size), 0);
+    to.push_slot_always(slot(4), linkname);
+    to.push_slot(slot(5), file.mode, 0);
+    to.push_slot(slot(6), file.uid, 0);
+    to.push_slot(slot(7), file.gid, 0);
+    to.push_slot_always(slot(8), uname);
+    to.push_slot_always(slot(9), gname);
+    to.push_slot_always(slot(10), mtime);
+    to.push_slot(slot(11), i64::from(file.device.0), 0);
+    to.push_slot(slot(12), i64::from(file.device.1), 0);
+    to.push_slot_always(slot(13), records);
+    to.end_table(table).as_union_value()
+}
+
+fn record(to: &mut FlatBufferBuilder<'_>, key: &[u8], value: &[u8]) -> Table {
+    let key = to.create_byte_string(key);
+    let value = to.create_byte_string(value);
+    let table = to.start_table();
+    to.push_slot_always(slot(0), key);
+    to.push_slot_always(slot(1), value);
+    to.end_table(table).as_union_value()
+}
+
+fn compression_info(to: &mut FlatBufferBuilder<'_>, spans: Spans) -> Table {
+    let (algorithm, blob) = match spans.checkpoints {
+        Checkpoints::Gzip(blob) => (ALGORITHM_GZIP, blob),
+        Checkpoints::Tar { span_size, size } => (ALGORITHM_TAR, tar_checkpoints(span_size, size)),
+    };
+    let checkpoints = to.create_vector(&blob);
+    drop(blob);
+    let digests: Vec<Bytes<'_>> = spans
+        .digests
+        .iter()
+        .map(|digest| to.create_byte_string(sha256::text(digest).as_bytes()))
+        .collect();
+    let max_span_id = i32::try_from(digests.len()).unwrap_or(i32::MAX) - 1;
+    let digests = to.create_vector(&digests);
+
+    let table = to.start_table();
+    to.push_slot(slot(1), max_span_id, 0);
+    to.push_slot_always(slot(2), digests);
+    to.push_slot_always(slot(3), checkpoints);
+    to.push_slot(slot(0), algorithm, ALGORITHM_GZIP);
+    to.end_table(table).as_union_value()
+}
+
+fn tar_checkpoints(span_size: u64, size: u64) -> Vec<u8> {
+    let mut to = FlatBufferBuilder::new();
+    let table = to.start_table();
+    to.push_slot(slot(0), TAR_CHECKPOINTS_VERSION, 0);
+    to.push_slot(slot(1), signed(span_size), 0);
+    to.push_slot(slot(2), signed(size), 0);
+    let root = to.end_table(table);
+    to.finish_minimal(root);
+    taken(to)
+}
+
+/// The finished buffer, which fills the builder's from the end.
+fn taken(to: FlatBufferBuilder<'_>) -> Vec<u8> {
+    let (mut buffer, start) = to.collapse();
+    buffer.drain(..start);
+    buffer.shrink_to_fit();
+    buffer
+}
+
+fn word(kind: Kind) -> &'static [u8] {
+    match kind {
+        Kind::Hardlink => b"hardlink",
+        Kind::Symlink => b"symlink",
+        Kind::Dir => b"dir",
+        Kind::Reg => b"reg",
+        Kind::Char => b"char",
+        Kind::Block => b"block",
+        Kind::Fifo => b"fifo",
+    }
+}
+
+/// Sizes of what was read byte by byte, and of what tar headers said in 63 bits.
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
