@@ -181,11 +181,17 @@ impl Cache {
         let Some(disk) = &store.disk else {
             return;
         };
-        match disk.write(span, bytes, store.now()) {
+        // Counted first: an eviction may subtract the span as soon as it is there.
+        let len = u64::try_from(bytes.len()).unwrap_or(0);
+        self.shelves.add(len);
+        let written = disk.write(span, bytes, store.now());
+        if !matches!(written, Ok(true)) {
+            self.shelves.subtract(len);
+        }
+        match written {
             Ok(true) => {
                 // From here on the page cache is the memory.
                 self.memory.remove((store.number, span));
-                self.shelves.add(u64::try_from(bytes.len()).unwrap_or(0));
                 self.make_room();
             }
             Ok(false) => {}
@@ -217,13 +223,17 @@ impl Cache {
     }
 
     pub(super) fn make_room(&self) {
-        if self.shelves.used() <= self.options.quota || self.evicting.swap(true, Ordering::Acquire)
+        // Looked at again after evicting: whoever wrote meanwhile has left it to us.
+        while self.shelves.used() > self.options.quota
+            && !self.evicting.swap(true, Ordering::Acquire)
         {
-            return;
+            let freed = evict::make_room(&self.shelves, &self.root, self.options.quota);
+            self.metrics.evicted_bytes.add(freed);
+            self.evicting.store(false, Ordering::Release);
+            if freed == 0 {
+                return;
+            }
         }
-        let freed = evict::make_room(&self.shelves, &self.root, self.options.quota);
-        self.metrics.evicted_bytes.add(freed);
-        self.evicting.store(false, Ordering::Release);
     }
 }
 
