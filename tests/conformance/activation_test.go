@@ -28,7 +28,9 @@ func activated(t *testing.T, sockets int) (process *exec.Cmd, socket string, not
 	}
 	t.Cleanup(func() { notify.Close() })
 	// LISTEN_PID is the number of the process that the shell becomes.
-	process = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`,
+	limit, end := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(end)
+	process = exec.CommandContext(limit, "/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`,
 		os.Getenv(binaryVariable), "--root", filepath.Join(directory, "root"), "--address", "fd://")
 	process.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", sockets), "NOTIFY_SOCKET="+filepath.Join(directory, "n"))
 	for i := range sockets {
@@ -38,12 +40,12 @@ func activated(t *testing.T, sockets int) (process *exec.Cmd, socket string, not
 			t.Fatal(err)
 		}
 		listener.SetUnlinkOnClose(false)
-		defer listener.Close()
+		t.Cleanup(func() { listener.Close() })
 		file, err := listener.File()
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer file.Close()
+		t.Cleanup(func() { file.Close() })
 		process.ExtraFiles = append(process.ExtraFiles, file)
 	}
 	return process, socket, notify
@@ -68,7 +70,6 @@ func TestASocketOfSystemdIsServed(t *testing.T) {
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer process.Process.Kill()
 	if s := state(t, notified); !strings.Contains(s, "READY=1") {
 		t.Errorf("%q instead of ready", s)
 	}
