@@ -19,14 +19,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["proto"],
     )?;
     tonic_prost_build::configure()
-        // Who opens the channel brings it: a message needs no transport.
-        .build_transport(false)
         // Its Debug is in src/redact.rs, without the secrets.
         .skip_debug(["runtime.v1.AuthConfig"])
         .include_file("services.rs")
         .compile_fds(served)?;
     tonic_prost_build::configure()
-        .build_transport(false)
         .build_server(false)
         .extern_path(".containerd.types", "crate::types")
         .include_file("clients.rs")

@@ -13,6 +13,9 @@ mod clients {
     tonic::include_proto!("clients");
 }
 
+/// The well-known types among the fields of those messages.
+pub use prost_types::{FieldMask, Timestamp};
+
 /// Messages that containerd's services share.
 pub use generated::containerd::types;
 

@@ -1,0 +1,40 @@
+//! Where an image is read from.
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::content::Content;
+use crate::error::Error;
+
+/// The bytes of a content as they arrive, not verified.
+pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+
+pub trait Source: Send + Sync {
+    /// Names the store in messages.
+    fn place(&self) -> String;
+
+    /// What the image's name points to.
+    fn root(&self) -> BoxFuture<'_, Result<Content, Error>>;
+
+    /// A whole content, verified; `None` where the store does not hold it.
+    fn read<'a>(&'a self, content: &'a Content) -> BoxFuture<'a, Result<Option<Bytes>, Error>>;
+
+    fn holds<'a>(&'a self, content: &'a Content) -> BoxFuture<'a, Result<bool, Error>>;
+
+    /// The bytes from an offset on.
+    fn stream<'a>(
+        &'a self,
+        content: &'a Content,
+        offset: u64,
+    ) -> BoxFuture<'a, Result<Chunks, Error>>;
+}
+
+/// A content that must be there.
+pub async fn read(source: &dyn Source, content: &Content) -> Result<Bytes, Error> {
+    let bytes = source.read(content).await?;
+    bytes.ok_or_else(|| Error::NoContent {
+        digest: content.digest.clone(),
+        place: source.place(),
+    })
+}
