@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fake;
+mod server;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
