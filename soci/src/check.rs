@@ -1,56 +1,47 @@
-//! Complete checks of an index against its image.
+//! Complete checks of a SOCI index against its image: what is wrong, what some reader would refuse.
+//!
+//! Three parts, each usable alone: [`check_index`] and [`check_image_index`] look at manifests,
+//! [`LayerCheck`] at a zTOC while its layer streams by, [`check_prefetch`] at a prefetch artifact. Nothing
+//! is taken on trust: a layer is inflated from its start with a decoder of its own, and every statement of
+//! the zTOC is compared with what comes out. The one thing nobody can check is the builder's name.
 
-use std::collections::HashMap;
+mod entry;
+mod gunzip;
+mod image_index;
+mod index;
+mod layer;
+mod members;
+mod spans;
+mod stored;
 
 use oci_spec::image::Digest;
 
-use crate::finding::Finding;
-use crate::limits::Limits;
+use crate::error::Error;
+use crate::finding::{Finding, Findings};
+use crate::prefetch;
 
-/// What is said about a layer and its zTOC elsewhere: in the image manifest and the SOCI index.
-#[derive(Clone, Debug)]
-pub struct LayerFacts {
-    pub layer: Digest,
-    pub size: u64,
-    pub ztoc: Digest,
-    pub ztoc_size: u64,
-    /// Of the annotation; `None` where there is none.
-    pub span_size: Option<u64>,
-    pub disable_xattrs: bool,
-}
-
-/// Checks one layer against its zTOC as the layer streams by.
-pub struct LayerCheck {
-    findings: Vec<Finding>,
-}
-
-impl LayerCheck {
-    pub fn new(_ztoc: Vec<u8>, _facts: LayerFacts, _limits: &Limits) -> Self {
-        Self {
-            findings: Vec::new(),
-        }
-    }
-
-    /// Takes the next bytes of the layer as the registry stores it.
-    pub fn push(&mut self, _bytes: &[u8]) {}
-
-    pub fn finish(self) -> Vec<Finding> {
-        self.findings
-    }
-}
-
-/// Checks a SOCI index manifest, by itself and against the image manifest it was built for.
-pub fn check_index(_json: &[u8], _manifest: Option<&[u8]>) -> Vec<Finding> {
-    Vec::new()
-}
-
-/// Checks how a converted image ties its manifests and SOCI indexes together. `manifests` holds those at
-/// hand, by digest.
-pub fn check_image_index(_json: &[u8], _manifests: &HashMap<Digest, Vec<u8>>) -> Vec<Finding> {
-    Vec::new()
-}
+pub use image_index::check_image_index;
+pub use index::check_index;
+pub use layer::{LayerCheck, LayerFacts};
 
 /// Checks the prefetch artifact of a layer that has so many spans.
-pub fn check_prefetch(_json: &[u8], _layer: &Digest, _spans: u32) -> Vec<Finding> {
-    Vec::new()
+pub fn check_prefetch(json: &[u8], layer: &Digest, spans: u32) -> Vec<Finding> {
+    let mut findings = Findings::new(layer.to_string());
+    match prefetch::parse(json, spans) {
+        Ok(ranges) => {
+            if prefetch::to_json(&ranges).ok().as_deref() != Some(json) {
+                findings.note(
+                    "prefetch-form",
+                    "the prefetch artifact is not written as the tools write it; readers take it",
+                );
+            }
+        }
+        Err(error @ Error::PrefetchRange { .. }) => {
+            let text =
+                format!("{error}: AWS's reader does not look and fails or runs out of memory");
+            findings.error("prefetch-range", text);
+        }
+        Err(error) => findings.error("prefetch-refused", error.to_string()),
+    }
+    findings.finish()
 }

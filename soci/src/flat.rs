@@ -121,6 +121,18 @@ impl<'a> Vector<'a> {
         self.len
     }
 
+    /// The table at `index`, which must be below the length.
+    pub(crate) fn table(&self, index: usize) -> Result<Table<'a>, Error> {
+        let what = "element";
+        let outside = Error::Buffer { what, at: index };
+        let at = index.checked_mul(WORD).filter(|_| index < self.len);
+        let at = at
+            .and_then(|at| at.checked_add(self.start))
+            .ok_or(outside)?;
+        let target = follow(self.buffer, at, "table")?;
+        Table::new(self.buffer, target)
+    }
+
     pub(crate) fn tables(self) -> impl Iterator<Item = Result<Table<'a>, Error>> {
         self.positions().map(move |at| {
             let target = follow(self.buffer, at, "table")?;

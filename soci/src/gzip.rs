@@ -4,6 +4,9 @@ use flate2::Crc;
 
 use crate::error::Error;
 
+/// What is wrong with a header that might be right if more bytes followed.
+pub(crate) const CUT_SHORT: &str = "it is cut short";
+
 const HAS_CRC: u8 = 1 << 1;
 const HAS_EXTRA: u8 = 1 << 2;
 const HAS_NAME: u8 = 1 << 3;
@@ -21,7 +24,7 @@ pub fn check_header(bytes: &[u8]) -> Result<(), Error> {
 
 /// What follows the member header that `bytes` start with.
 pub(crate) fn skip_header(bytes: &[u8]) -> Result<&[u8], &'static str> {
-    let short = "it is cut short";
+    let short = CUT_SHORT;
     let (fixed, mut rest) = bytes.split_first_chunk::<10>().ok_or(short)?;
     let [0x1f, 0x8b, method, flags, ..] = *fixed else {
         return Err("its magic number is wrong");
