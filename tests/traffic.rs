@@ -97,7 +97,7 @@ fn what_was_read_once_needs_no_registry_not_even_after_a_restart() -> Result<()>
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             stack.snapshotter.stop(signal)?;
             std::fs::write("/proc/sys/vm/drop_caches", "3")?;
-            stack.snapshotter.restart()?;
+            stack.restart_snapshotter()?;
             runs(stack, &reference, image)
                 .with_context(|| format!("after {signal} and a restart without the registry"))?;
         }
@@ -186,9 +186,12 @@ fn with_login(auth: impl FnOnce(Credentials) -> Auth) -> Result<()> {
             "not lazy"
         );
         let requests = registry.log().requests();
-        let at_store = requests
-            .iter()
-            .filter(|request| request.at_store && request.kind == Kind::Blob);
+        // Not containerd's own, which minds the host's name only.
+        let at_store = requests.iter().filter(|request| {
+            request.at_store
+                && request.kind == Kind::Blob
+                && !request.user_agent.starts_with("containerd")
+        });
         let credentials: Vec<_> = at_store
             .clone()
             .filter_map(|r| r.authorization.clone())

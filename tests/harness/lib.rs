@@ -17,6 +17,7 @@ pub mod runtime;
 pub mod scratch;
 pub mod snapshots;
 pub mod snapshotter;
+pub mod source;
 pub mod stack;
 pub mod tar;
 pub mod tree;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use parking_lot::{Mutex, MutexGuard};
@@ -121,7 +122,22 @@ impl Stack {
             "{command:?} failed: {text}\n{}",
             self.logs()
         );
-        Ok(text)
+        // What ctr says of the machine does not come from the container.
+        let lines = text.lines().filter(|line| !line.starts_with("time=\""));
+        Ok(lines.map(|line| format!("{line}\n")).collect())
+    }
+
+    /// Starts the snapshotter again where it left off, and waits until containerd has noticed.
+    pub fn restart_snapshotter(&mut self) -> Result<()> {
+        self.snapshotter.restart()?;
+        let start = Instant::now();
+        loop {
+            match self.snapshots("soci")?.list() {
+                Ok(_) => return Ok(()),
+                Err(error) if start.elapsed() > Duration::from_secs(20) => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
     }
 
     /// The snapshots of one of containerd's snapshotters.

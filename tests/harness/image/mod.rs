@@ -1,5 +1,6 @@
 //! Real images made from Debian packages and odd ones made by hand, each plain and with SOCI indices.
 
+mod entry;
 mod index;
 mod odd;
 mod recipe;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::synthetic::{directory, file, noise};
+use super::entry::{directory, file, noise};
 use crate::tar::{Entry, Kind, Writer};
 
 /// A valid `security.capability` of version 2: `cap_net_raw+ep`.
