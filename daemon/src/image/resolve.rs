@@ -182,6 +182,7 @@ impl Images {
                 }
             }
         };
+        tracing::info!(image = image.origin.image, %layer, reason, "layer is pulled whole");
         match self
             .opener
             .pulled(&image.origin, &layer, reason.clone())
