@@ -241,7 +241,10 @@ mod tests {
             text(-1, 999_999_000).as_deref(),
             Some("1969-12-31T23:59:59.999999Z")
         );
-        assert_eq!(text(0, 10).as_deref(), Some("1970-01-01T00:00:00.00000001Z"));
+        assert_eq!(
+            text(0, 10).as_deref(),
+            Some("1970-01-01T00:00:00.00000001Z")
+        );
         assert_eq!(text(YEAR_0 - 1, 0), None);
         assert_eq!(text(YEAR_10000, 0), None);
         // A prime number of seconds, so that all fields vary.
@@ -250,7 +253,10 @@ mod tests {
             let text = time.to_rfc3339().unwrap();
             assert_eq!(Mtime::from_rfc3339(text.as_bytes()), Some(time), "{text}");
         }
-        let last = Mtime { seconds: YEAR_10000 - 1, nanos: 0 };
+        let last = Mtime {
+            seconds: YEAR_10000 - 1,
+            nanos: 0,
+        };
         assert_eq!(last.to_rfc3339().as_deref(), Some("9999-12-31T23:59:59Z"));
     }
 }

@@ -74,12 +74,7 @@ impl Files {
             )));
         }
         let start = self.arena.len();
-        for text in [
-            &header.name,
-            &header.linkname,
-            &header.uname,
-            &header.gname,
-        ] {
+        for text in [&header.name, &header.linkname, &header.uname, &header.gname] {
             self.arena.extend_from_slice(text);
         }
         let records = self.arena.len();

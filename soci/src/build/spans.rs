@@ -210,7 +210,10 @@ impl Spans {
 pub(super) enum Checkpoints {
     /// The checkpoint blob.
     Gzip(Vec<u8>),
-    Tar { span_size: u64, size: u64 },
+    Tar {
+        span_size: u64,
+        size: u64,
+    },
 }
 
 fn check_len(len: u64, limit: u64) -> Result<(), BuildError> {

@@ -57,10 +57,7 @@ impl<'a> Names<'a> {
         let Some((base, directories)) = parts.split_last() else {
             return Ok(());
         };
-        if directories
-            .iter()
-            .any(|name| name.starts_with(META_MARKER))
-        {
+        if directories.iter().any(|name| name.starts_with(META_MARKER)) {
             return Ok(());
         }
         let directory = self.descend(directories)?;

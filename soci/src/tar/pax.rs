@@ -151,13 +151,17 @@ mod tests {
 
     #[test]
     fn values_are_bytes_and_all_records_are_kept() {
-        let pax = Pax::parse(b"22 SCHILY.xattr.b=\xff\n\0\n19 SCHILY.xattr.a=\n10 path=c\n").unwrap();
+        let pax =
+            Pax::parse(b"22 SCHILY.xattr.b=\xff\n\0\n19 SCHILY.xattr.a=\n10 path=c\n").unwrap();
         let expected: [(&[u8], &[u8]); 3] = [
             (b"SCHILY.xattr.a", b""),
             (b"SCHILY.xattr.b", b"\xff\n\0"),
             (b"path", b"c"),
         ];
-        let records = pax.records.iter().map(|(k, v)| (k.as_slice(), v.as_slice()));
+        let records = pax
+            .records
+            .iter()
+            .map(|(k, v)| (k.as_slice(), v.as_slice()));
         assert!(records.eq(expected));
     }
 }
