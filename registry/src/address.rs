@@ -1,4 +1,4 @@
-//! Which addresses a redirect may lead to: never the machine's own or its neighbours' services, unless the registry lives there.
+//! Names and addresses of hosts, and which of them a redirect may lead to: never the machine's own or its neighbours' services, unless the registry lives there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -88,6 +88,13 @@ fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         }
         _ => None,
     }
+}
+
+/// A host as it is named in options and asked of [`Credentials`](crate::Credentials).
+pub(crate) fn host_and_port(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::challenge::Challenge;
 use crate::endpoint::Endpoint;
 use crate::error::shown;
+use crate::scope;
 use crate::token::{self, Bearer, Token};
 use crate::transport::Transport;
 use crate::{Credential, Credentials, Error};
@@ -34,7 +35,7 @@ pub(crate) struct Auth {
     next_id: AtomicU64,
 }
 
-/// The base URL names both the origin and the repository.
+/// The base URL names both the origin and the repository; the scope, what may be done there.
 type Key = String;
 type Exchange = Shared<BoxFuture<'static, Result<Grant, Error>>>;
 
@@ -87,7 +88,7 @@ impl Auth {
         let now = Instant::now();
         let challenge = {
             let mut slots = self.slots.lock();
-            let Some(slot) = slots.get_mut(endpoint.base.as_str()) else {
+            let Some(slot) = slots.get_mut(&key(endpoint)) else {
                 return Ok(None);
             };
             slot.used = Some(now);
@@ -114,7 +115,7 @@ impl Auth {
             let now = Instant::now();
             let mut slots = self.slots.lock();
             make_room(&mut slots, now);
-            let slot = slots.entry(endpoint.base.to_string()).or_default();
+            let slot = slots.entry(key(endpoint)).or_default();
             slot.used = Some(now);
             let current = slot.grant.as_ref().filter(|grant| now < grant.expires);
             if let Some(grant) = current.filter(|grant| sent.is_none_or(|sent| sent.id != grant.id))
@@ -138,17 +139,13 @@ impl Auth {
 
     /// How the endpoint asked the last time.
     pub(crate) fn challenge(&self, endpoint: &Endpoint) -> Option<Challenge> {
-        self.slots
-            .lock()
-            .get(endpoint.base.as_str())?
-            .challenge
-            .clone()
+        self.slots.lock().get(&key(endpoint))?.challenge.clone()
     }
 
     /// The host did not accept a grant made a moment ago.
     pub(crate) fn refused(&self, endpoint: &Endpoint, grant: &Grant, error: &Error) {
         let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get_mut(endpoint.base.as_str())
+        if let Some(slot) = slots.get_mut(&key(endpoint))
             && slot
                 .grant
                 .as_ref()
@@ -172,7 +169,7 @@ impl Auth {
     ) -> Result<Grant, Error> {
         let result = self.make_grant(&endpoint, &challenge).await;
         let mut slots = self.slots.lock();
-        if let Entry::Occupied(mut slot) = slots.entry(endpoint.base.to_string()) {
+        if let Entry::Occupied(mut slot) = slots.entry(key(&endpoint)) {
             let slot = slot.get_mut();
             slot.exchange = None;
             if let Ok(grant) = &result {
@@ -195,12 +192,10 @@ impl Auth {
                 service,
                 scope,
             } => {
-                let own_scope = endpoint.scope();
-                let scope = scope.as_deref().unwrap_or(&own_scope);
                 let bearer = Bearer {
                     realm,
                     service: service.as_deref(),
-                    scope,
+                    scope: &scope::wanted(endpoint, scope.as_deref()),
                 };
                 token::exchange(&self.transport, endpoint, &bearer, credential.as_ref()).await
             }
@@ -223,7 +218,7 @@ impl Auth {
             Err(error) => {
                 if error.is_denied() {
                     let mut slots = self.slots.lock();
-                    if let Some(slot) = slots.get_mut(endpoint.base.as_str()) {
+                    if let Some(slot) = slots.get_mut(&key(endpoint)) {
                         slot.refusal = Some(Refusal::new(credential, error.clone()));
                     }
                 }
@@ -253,7 +248,7 @@ impl Auth {
         credential: Option<&Credential>,
     ) -> Option<Error> {
         let slots = self.slots.lock();
-        let refusal = slots.get(endpoint.base.as_str())?.refusal.as_ref()?;
+        let refusal = slots.get(&key(endpoint))?.refusal.as_ref()?;
         let stands = Instant::now() < refusal.until && refusal.credential.as_ref() == credential;
         stands.then(|| refusal.error.clone())
     }
@@ -267,6 +262,10 @@ impl Refusal {
             error,
         }
     }
+}
+
+fn key(endpoint: &Endpoint) -> Key {
+    format!("{} {}", endpoint.base, endpoint.scope)
 }
 
 fn make_room(slots: &mut HashMap<Key, Slot>, now: Instant) {

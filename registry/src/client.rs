@@ -1,4 +1,4 @@
-//! One authenticated GET to one endpoint: a challenge or an expired token is answered once.
+//! One authenticated request to one endpoint: a challenge or an expired token is answered once.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::Error;
 use crate::auth::{Auth, Grant};
 use crate::challenge::Challenge;
 use crate::endpoint::Endpoint;
-use crate::redirect::{Errand, follow, same_origin};
+use crate::redirect::{Ask, Errand, follow, same_origin};
 use crate::status::{Failure, failure};
 use crate::transport::{Reply, Transport};
 
@@ -32,6 +32,16 @@ impl Client {
         url: &Url,
         headers: &HeaderMap,
     ) -> Result<Reply, Failure> {
+        self.ask(endpoint, url, Ask::get(headers)).await
+    }
+
+    /// The same of any method.
+    pub(crate) async fn ask(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        url: &Url,
+        ask: Ask<'_>,
+    ) -> Result<Reply, Failure> {
         let mut grant = self.auth.grant(endpoint).await?;
         let mut answered = false;
         loop {
@@ -39,7 +49,7 @@ impl Client {
                 home: &endpoint.base,
                 authorization: grant.as_ref().map(|grant| (&endpoint.base, &grant.header)),
             };
-            let reply = follow(&self.transport, &errand, url.clone(), headers).await?;
+            let reply = follow(&self.transport, &errand, url.clone(), ask).await?;
             if reply.status.is_success() {
                 return Ok(reply);
             }

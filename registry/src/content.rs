@@ -83,7 +83,7 @@ async fn verified(reply: Reply, digest: &Digest, limit: u64) -> Result<Bytes, Er
 }
 
 /// The type a manifest gives itself is covered by its digest; a header is anybody's word.
-fn media_type(bytes: &[u8]) -> Option<String> {
+pub(crate) fn media_type(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Typed {
         #[serde(rename = "mediaType")]

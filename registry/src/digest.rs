@@ -1,4 +1,4 @@
-//! Hashes content, as it arrives, against its digest.
+//! Hashes content, mostly as it arrives, against its digest.
 
 use oci_spec::image::{Digest, DigestAlgorithm};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
@@ -55,6 +55,25 @@ impl Verifier {
             actual,
         })
     }
+}
+
+/// The digest of content that has no other yet.
+pub(crate) fn of(bytes: &[u8]) -> Result<Digest, Error> {
+    let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
+    digest.parse().map_err(|_| Error::Malformed {
+        target: digest.clone(),
+        reason: "not a digest".to_owned(),
+    })
+}
+
+/// Whether content has a digest, of an algorithm we can check.
+pub(crate) fn check(bytes: &[u8], digest: &Digest) -> Result<(), Error> {
+    let mut verifier = Verifier::new(digest).ok_or_else(|| Error::Malformed {
+        target: digest.to_string(),
+        reason: "its digest is of an algorithm that cannot be checked".to_owned(),
+    })?;
+    verifier.update(bytes);
+    verifier.finish(digest.as_ref())
 }
 
 fn hex(bytes: &[u8]) -> String {

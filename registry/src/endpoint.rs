@@ -6,14 +6,14 @@ use oci_spec::distribution::Reference;
 use oci_spec::image::Digest;
 use url::Url;
 
-use crate::address::Zone;
+use crate::address::{Zone, host_and_port};
 use crate::{Error, Mirror, Options};
 
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
 /// One repository on one host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     /// As written in messages and asked of [`Credentials`](crate::Credentials): `host[:port]`.
     pub(crate) host: String,
@@ -21,6 +21,9 @@ pub(crate) struct Endpoint {
     /// `scheme://host/v2/<repository>`, or with the mirror's own path.
     pub(crate) base: Url,
     pub(crate) request_timeout: Duration,
+    /// What a token is asked for: `repository:<name>:<actions>`, several separated by a space.
+    pub(crate) scope: String,
+    pub(crate) is_pushing: bool,
     /// For mirrors: the registry they stand in for, so that one mirror can serve several.
     namespace: Option<String>,
 }
@@ -37,6 +40,8 @@ pub(crate) fn resolve(options: &Options, reference: &Reference) -> Result<Vec<En
             .map_err(|reason| invalid(&mirror.host, reason))?;
         Ok(Endpoint {
             host: host_and_port(&base),
+            scope: format!("repository:{}:pull", reference.repository()),
+            is_pushing: false,
             repository: reference.repository().to_owned(),
             base,
             request_timeout: mirror.request_timeout.unwrap_or(options.request_timeout),
@@ -79,10 +84,10 @@ fn base(options: &Options, mirror: &Mirror, repository: &str) -> Result<Url, &'s
         return Err("only a host, a port and a path belong here");
     }
     let host = host_and_port(&url);
-    // Whoever writes 443 means TLS, even on the loopback device.
+    // Whoever writes 443 or a certificate means TLS, even on the loopback device.
     let authority = address.split('/').next().unwrap_or_default();
-    let is_local =
-        !has_scheme && Zone::of_host(&url) == Zone::Loopback && !authority.ends_with(":443");
+    let wants_tls = authority.ends_with(":443") || options.tls.contains_key(&host);
+    let is_local = !has_scheme && Zone::of_host(&url) == Zone::Loopback && !wants_tls;
     if mirror.insecure || options.plain_http.contains(&host) || is_local {
         // https and http are both special schemes, so this cannot fail.
         url.set_scheme("http")
@@ -106,12 +111,6 @@ fn push<'a>(url: &mut Url, segments: impl Iterator<Item = &'a str>) -> Result<()
         path.push(segment);
     }
     Ok(())
-}
-
-fn host_and_port(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 impl Endpoint {
@@ -142,8 +141,40 @@ impl Endpoint {
         url
     }
 
-    pub(crate) fn scope(&self) -> String {
-        format!("repository:{}:pull", self.repository)
+    /// Where an upload begins; `mount` asks for a blob of another repository instead.
+    pub(crate) fn uploads(&self, mount: Option<(&Digest, &str)>) -> Url {
+        // The empty name makes the slash at the end, on which registries insist.
+        let mut url = self.url("blobs", "uploads");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push("");
+        }
+        if let Some((digest, from)) = mount {
+            url.query_pairs_mut()
+                .append_pair("mount", digest.as_ref())
+                .append_pair("from", from);
+        }
+        url
+    }
+
+    /// The same with the right to write, and to mount blobs of `from`.
+    pub(crate) fn pushing(&self, from: Option<&str>) -> Endpoint {
+        let mut scope = format!("repository:{}:pull,push", self.repository);
+        if let Some(from) = from {
+            scope.push_str(&format!(" repository:{from}:pull"));
+        }
+        Endpoint {
+            scope,
+            is_pushing: true,
+            ..self.clone()
+        }
+    }
+
+    /// For what takes as long as it makes progress.
+    pub(crate) fn unhurried(self) -> Endpoint {
+        Endpoint {
+            request_timeout: Duration::MAX,
+            ..self
+        }
     }
 }
 

@@ -44,8 +44,8 @@ pub enum Error {
     Malformed { target: String, reason: String },
     #[error("{target}: refused redirect: {reason}")]
     Redirect { target: String, reason: String },
-    #[error("content to push, {content}: {reason}")]
-    Content { content: String, reason: String },
+    #[error("{target}: the content to push cannot be had: {reason}")]
+    Content { target: String, reason: String },
     #[error("{target}: other writers replaced it {attempts} times meanwhile; push again")]
     Contended { target: String, attempts: u32 },
     #[error("{target}: cannot answer the authentication challenge: {reason}")]

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::endpoint::Endpoint;
 use crate::hosts::Hosts;
 use crate::partial;
-use crate::redirect::{Errand, follow, same_origin};
+use crate::redirect::{Ask, Errand, follow, same_origin};
 use crate::status::failure;
 use crate::transport::Reply;
 
@@ -122,7 +122,13 @@ impl Inner {
             home: &endpoint.base,
             authorization: None,
         };
-        let reply = follow(&self.hosts.client.transport, &errand, url.clone(), headers).await?;
+        let reply = follow(
+            &self.hosts.client.transport,
+            &errand,
+            url.clone(),
+            Ask::get(headers),
+        )
+        .await?;
         match reply.status.as_u16() {
             // S3 says 403 or, with temporary credentials, 400; CDNs also 401, 404 and 410.
             400 | 401 | 403 | 404 | 410 => Ok(None),

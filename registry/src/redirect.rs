@@ -6,9 +6,11 @@ use url::Url;
 
 use crate::Error;
 use crate::address::Zone;
+use crate::clients::Route;
 use crate::counters::add;
 use crate::error::shown;
-use crate::transport::{Reply, Request, Route, Transport};
+use crate::payload::Payload;
+use crate::transport::{Reply, Request, Transport};
 
 const MAX_HOPS: usize = 5;
 
@@ -26,36 +28,67 @@ pub(crate) fn same_origin(a: &Url, b: &Url) -> bool {
         && a.port_or_known_default() == b.port_or_known_default()
 }
 
-/// GETs `url`; the answer's URL is the final one.
+/// What to ask for, wherever it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'a Method,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) payload: Payload<'a>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn get(headers: &'a HeaderMap) -> Self {
+        Ask {
+            method: &Method::GET,
+            headers,
+            payload: Payload::Empty,
+        }
+    }
+}
+
+/// The answer's URL is the final one.
 pub(crate) async fn follow(
     transport: &Transport,
     errand: &Errand<'_>,
     url: Url,
-    headers: &HeaderMap,
+    ask: Ask<'_>,
 ) -> Result<Reply, Error> {
     let mut url = url;
     for _ in 0..=MAX_HOPS {
         let route = route(errand.home, &url)?;
-        let mut headers = headers.clone();
+        let mut headers = ask.headers.clone();
         if let Some((audience, value)) = errand.authorization
             && same_origin(audience, &url)
         {
             headers.insert(AUTHORIZATION, value.clone());
         }
         let request = Request {
-            method: Method::GET,
+            method: ask.method.clone(),
             url,
             headers,
-            body: None,
+            payload: ask.payload,
         };
         let reply = transport.send(route, request).await?;
         let Some(location) = location(&reply) else {
             return Ok(reply);
         };
+        // The others turn a write into a read.
+        if !is_read(ask.method) && !matches!(reply.status.as_u16(), 307 | 308) {
+            let reason = format!(
+                "HTTP status {} in answer to {}",
+                reply.status.as_u16(),
+                ask.method
+            );
+            return Err(refused(&reply.url, reason));
+        }
         url = next(&reply.url, location)?;
         add(&transport.counters().redirects, 1);
     }
     Err(refused(&url, format!("more than {MAX_HOPS} hops")))
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn location(reply: &Reply) -> Option<&HeaderValue> {
@@ -79,7 +112,8 @@ pub(crate) fn route(home: &Url, url: &Url) -> Result<Route, Error> {
     Ok(Route::Within(reach))
 }
 
-fn next(from: &Url, location: &HeaderValue) -> Result<Url, Error> {
+/// Where `Location` leads from `from`.
+pub(crate) fn next(from: &Url, location: &HeaderValue) -> Result<Url, Error> {
     let text = location
         .to_str()
         .map_err(|_| refused(from, "Location is not ASCII".to_owned()))?;

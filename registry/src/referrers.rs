@@ -20,7 +20,7 @@ use crate::redirect::same_origin;
 use crate::status::Failure;
 use crate::transport::Reply;
 
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MAX_PAGES: usize = 16;
 /// Longer than any process lives; `Options` may say "for ever".
 const FOR_EVER: Duration = Duration::from_secs(365 * 86400);
@@ -101,6 +101,31 @@ pub(crate) async fn list(
         .await
 }
 
+/// What the referrers API of this endpoint lists; `None` where there is no such API.
+pub(crate) async fn by_api(
+    client: &Client,
+    capabilities: &Capabilities,
+    endpoint: &Arc<Endpoint>,
+    subject: &Digest,
+    artifact_type: &str,
+) -> Result<Option<Vec<Descriptor>>, Error> {
+    if capabilities.is_without(endpoint) {
+        return Ok(None);
+    }
+    let query = Query {
+        client,
+        capabilities,
+        subject,
+        artifact_type,
+    };
+    query.api(endpoint).await
+}
+
+/// The tag that stands in for the API.
+pub(crate) fn fallback_tag(subject: &Digest) -> String {
+    format!("{}-{}", subject.algorithm(), subject.digest())
+}
+
 struct Query<'a> {
     client: &'a Client,
     capabilities: &'a Capabilities,
@@ -157,7 +182,7 @@ impl Query<'_> {
     /// The index tagged `<algorithm>-<hex>` that clients maintain where the API is missing.
     async fn tag(&self, endpoint: &Arc<Endpoint>) -> Result<Vec<Descriptor>, Error> {
         let headers = HeaderMap::from_iter([(ACCEPT, ACCEPTED)]);
-        let tag = format!("{}-{}", self.subject.algorithm(), self.subject.digest());
+        let tag = fallback_tag(self.subject);
         let reply = match self
             .client
             .get(endpoint, &endpoint.manifest(&tag), &headers)

@@ -8,10 +8,13 @@ use oci_spec::image::{Descriptor, Digest};
 use crate::Error;
 use crate::content::{self, Manifest};
 use crate::hosts::Hosts;
+use crate::manifest;
 use crate::push::{BlobBody, Pushed, PushedManifest};
 use crate::ranged::Blob;
 use crate::referrers::{self, Capabilities};
+use crate::referrers_tag;
 use crate::stream::BlobStream;
+use crate::upload;
 
 /// Cheap to clone. Dropping a future of its methods abandons the request.
 #[derive(Clone)]
@@ -53,55 +56,54 @@ impl Repository {
     /// The manifest or index of at most 4 MiB that a tag or digest names, of a Docker or OCI type.
     /// Tags are asked of the registry itself: a mirror's may be old.
     pub async fn resolve(&self, reference: &str) -> Result<(Descriptor, Bytes), Error> {
-        todo(reference)
+        manifest::resolve(&self.hosts, reference).await
     }
 
     /// The size of a blob, if the registry itself has it.
     pub async fn has_blob(&self, digest: &Digest) -> Result<Option<u64>, Error> {
-        todo(digest.as_ref())
+        let client = &self.hosts.client;
+        let operation = |endpoint| async move { upload::find(client, &endpoint, digest).await };
+        let origin = self.hosts.origin()?.as_ref().clone();
+        self.hosts.at(origin, operation).await
     }
 
     /// The descriptor of a manifest, if the registry itself has it.
     pub async fn has_manifest(&self, digest: &Digest) -> Result<Option<Descriptor>, Error> {
-        todo(digest.as_ref())
+        manifest::find(&self.hosts, digest).await
     }
 
-    /// Sees to it that the registry has a blob. `from` names another repository of the same registry
-    /// that may have it. `body` gives the content from an offset on, as often as it takes; an error
-    /// of it ends the push.
+    /// Sees to it that the registry itself has a blob. `from` names another of its repositories that
+    /// may have it. `body` gives the content from an offset on, as often as it takes; an error of it
+    /// ends the push.
     pub async fn push_blob(
         &self,
         digest: &Digest,
-        _size: u64,
-        _from: Option<&str>,
-        _body: impl Fn(u64) -> BlobBody + Send + Sync,
+        size: u64,
+        from: Option<&str>,
+        body: impl Fn(u64) -> BlobBody + Send + Sync,
     ) -> Result<Pushed, Error> {
-        todo(digest.as_ref())
+        upload::push(&self.hosts, digest, size, from, &body).await
     }
 
-    /// Sees to it that a tag or digest names this manifest. What it refers to must be there.
+    /// Sees to it that a tag or digest of the registry itself names this manifest. What the manifest
+    /// refers to must be there.
     pub async fn push_manifest(
         &self,
         reference: &str,
-        _media_type: &str,
-        _manifest: &Bytes,
+        media_type: &str,
+        manifest: &Bytes,
     ) -> Result<PushedManifest, Error> {
-        todo(reference)
+        let capabilities = &self.capabilities;
+        manifest::push(&self.hosts, capabilities, reference, media_type, manifest).await
     }
 
-    /// Adds to the tag that stands in for the referrers API, unless it is there already; then `false`.
+    /// Adds to the tag that stands in for the referrers API; `false` if it was there already. For
+    /// what [`push_manifest`](Self::push_manifest) calls unlisted.
     pub async fn add_referrer(
         &self,
         subject: &Digest,
-        _descriptor: Descriptor,
+        descriptor: Descriptor,
     ) -> Result<bool, Error> {
-        todo(subject.as_ref())
+        referrers_tag::add(&self.hosts, subject, &descriptor).await
     }
-}
-
-fn todo<T>(reference: &str) -> Result<T, Error> {
-    Err(Error::Reference {
-        reference: reference.to_owned(),
-        reason: "pushing is being built".to_owned(),
-    })
 }

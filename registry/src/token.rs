@@ -12,7 +12,8 @@ use url::{Url, form_urlencoded};
 use crate::counters::add;
 use crate::endpoint::Endpoint;
 use crate::error::shown;
-use crate::redirect::{Errand, follow, route};
+use crate::payload::Payload;
+use crate::redirect::{Ask, Errand, follow, route};
 use crate::status::failure;
 use crate::transport::{Request, Transport};
 use crate::{Credential, Error, Secret};
@@ -66,7 +67,8 @@ pub(crate) async fn exchange(
     add(&transport.counters().token_requests, 1);
     let reply = match credential {
         Some(Credential::IdentityToken(secret)) => {
-            let request = refresh(realm, bearer, secret);
+            let form = refresh(bearer, secret);
+            let request = request(realm, &form);
             transport
                 .send(route(&endpoint.base, &request.url)?, request)
                 .await?
@@ -82,7 +84,7 @@ pub(crate) async fn exchange(
                 authorization,
             };
             let url = query(&realm, bearer, Some(username));
-            follow(transport, &errand, url, &HeaderMap::new()).await?
+            follow(transport, &errand, url, Ask::get(&HeaderMap::new())).await?
         }
         None => {
             let errand = Errand {
@@ -93,7 +95,7 @@ pub(crate) async fn exchange(
                 transport,
                 &errand,
                 query(&realm, bearer, None),
-                &HeaderMap::new(),
+                Ask::get(&HeaderMap::new()),
             )
             .await?
         }
@@ -152,7 +154,7 @@ fn query(realm: &Url, bearer: &Bearer<'_>, account: Option<&str>) -> Url {
     url
 }
 
-fn refresh(realm: Url, bearer: &Bearer<'_>, secret: &Secret) -> Request {
+fn refresh(bearer: &Bearer<'_>, secret: &Secret) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "refresh_token");
     form.append_pair("refresh_token", secret.reveal());
@@ -161,6 +163,10 @@ fn refresh(realm: Url, bearer: &Bearer<'_>, secret: &Secret) -> Request {
     if let Some(service) = bearer.service {
         form.append_pair("service", service);
     }
+    form.finish()
+}
+
+fn request(realm: Url, form: &str) -> Request<'_> {
     let mut headers = HeaderMap::new();
     let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
     headers.insert(CONTENT_TYPE, form_type);
@@ -168,7 +174,7 @@ fn refresh(realm: Url, bearer: &Bearer<'_>, secret: &Secret) -> Request {
         method: Method::POST,
         url: realm,
         headers,
-        body: Some(form.finish()),
+        payload: Payload::Form(form),
     }
 }
 
