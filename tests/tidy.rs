@@ -35,7 +35,10 @@ fn workspace() -> Result<BTreeMap<String, BTreeSet<String>>> {
         ])
         .arg(root().join("Cargo.toml")))?;
     let metadata: Value = serde_json::from_str(&json)?;
-    let packages = metadata["packages"].as_array().context("packages")?;
+    let packages = metadata
+        .get("packages")
+        .and_then(Value::as_array)
+        .context("packages")?;
     let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
     let members: BTreeSet<String> = packages.iter().map(&name).collect();
     let edges = packages.iter().map(|package| {

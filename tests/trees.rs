@@ -1,5 +1,10 @@
 //! A lazily mounted image is the unpacked one in every attribute, layer by layer and as a whole.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "libtest shows it with a failure or --nocapture"
+)]
+
 use std::path::Path;
 use std::time::Instant;
 

@@ -1,6 +1,8 @@
 //! What the whole-system tests and the benchmarks stand on: real images, real and faulty registries,
 //! a slow link, private containerds, the snapshotter under test, and a comparison of directory trees.
 
+#![allow(clippy::print_stderr, reason = "the reader is whoever runs the tests")]
+
 pub mod cache;
 pub mod command;
 pub mod containerd;

@@ -14,6 +14,9 @@ pub enum Kind {
     Fifo,
 }
 
+/// Names without `SCHILY.xattr.`, and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One entry without its content.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
@@ -26,7 +29,7 @@ pub struct Entry {
     pub mtime: (i64, u32),
     pub link: Vec<u8>,
     pub device: (u64, u64),
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }
 
 pub struct Writer<W: Write> {
@@ -79,11 +82,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
-        let rest = (size % BLOCK as u64) as usize;
-        if rest > 0 {
-            self.out
-                .write_all([0; BLOCK].get(rest..).unwrap_or_default())?;
-        }
+        let padding = size.next_multiple_of(BLOCK as u64) - size;
+        io::copy(&mut io::repeat(0).take(padding), &mut self.out)?;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
 use crate::cache::hex;
-use crate::tar::{Entry, Kind, Writer};
+use crate::tar::{Entry, Kind, Writer, Xattrs};
 
 /// Nothing in an image is younger than this: 2024-01-01.
 pub(super) const EPOCH: i64 = 1_704_067_200;
@@ -140,7 +140,7 @@ fn append_tree<W: Write>(tar: &mut Writer<W>, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-fn describe(meta: &Metadata, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Entry {
+fn describe(meta: &Metadata, xattrs: Xattrs) -> Entry {
     let kind = match meta.file_type() {
         t if t.is_dir() => Kind::Dir,
         t if t.is_symlink() => Kind::Symlink,
@@ -166,8 +166,7 @@ fn describe(meta: &Metadata, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Entry {
 }
 
 /// Whether overlay hides what is below, and the attributes that belong to the image.
-#[allow(clippy::type_complexity)]
-fn xattrs(path: &Path) -> Result<(bool, Vec<(Vec<u8>, Vec<u8>)>)> {
+fn xattrs(path: &Path) -> Result<(bool, Xattrs)> {
     let mut opaque = false;
     let mut kept = Vec::new();
     for name in xattr::list(path)? {

@@ -34,9 +34,12 @@ pub struct Request {
     pub sent: u64,
 }
 
+/// A request, and the bytes sent in answer, which still grow.
+type Entry = (Request, Arc<AtomicU64>);
+
 #[derive(Clone, Default)]
 pub struct Log {
-    entries: Arc<Mutex<Vec<(Request, Arc<AtomicU64>)>>>,
+    entries: Arc<Mutex<Vec<Entry>>>,
 }
 
 impl Log {
@@ -52,7 +55,7 @@ impl Log {
 
     pub fn requests(&self) -> Vec<Request> {
         let entries = self.entries.lock();
-        let current = |(request, sent): &(Request, Arc<AtomicU64>)| Request {
+        let current = |(request, sent): &Entry| Request {
             sent: sent.load(Ordering::Relaxed),
             ..request.clone()
         };

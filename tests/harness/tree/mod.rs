@@ -133,7 +133,7 @@ fn node(path: &Path, meta: &Metadata) -> Result<Node> {
         mode: meta.mode() & 0o7777,
         uid: meta.uid(),
         gid: meta.gid(),
-        size: (kind.is_file() || kind.is_symlink()).then(|| meta.len()),
+        size: (kind.is_file() || kind.is_symlink()).then_some(meta.len()),
         content,
         mtime: (meta.mtime(), meta.mtime_nsec()),
         target: target.map(|target| target.as_os_str().as_bytes().to_vec()),
