@@ -128,8 +128,10 @@ impl Inner {
             .records
             .write(id, &record)
             .map_err(|error| error.to_string())?;
+        // An index that wrongly promises that there are none must not uncover what a directory hides.
+        let xattrs = record.xattrs || layer.tree().has_opaque_directories();
         let options = fuse::Options {
-            xattrs: record.xattrs,
+            xattrs,
             ..self.parts.fuse.clone()
         };
         self.state.lock().recorded.insert(id, record);

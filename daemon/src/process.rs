@@ -135,6 +135,7 @@ fn layer_options(config: &Config) -> layer::Options {
             .unwrap_or(NEGATIVE_RETRIES),
         disable_verification: config.disable_verification,
         max_request: config.layer.max_request.0,
+        outage: Duration::from_secs(config.fuse.read_deadline_sec),
         tree: layer::TreeOptions {
             userxattr: crate::overlay::needs_userxattr(),
             ..layer::TreeOptions::default()

@@ -12,9 +12,15 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often a reader claims spans whose lead died under it.
 const CLAIMS: usize = 3;
+
+/// Between the attempts of a reader whose source cannot be reached; each pause is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Urgency {
@@ -36,12 +42,35 @@ pub(crate) struct Loader {
     pub(crate) source: Option<Arc<dyn Source>>,
     pub(crate) retries: u32,
     pub(crate) max_request: u64,
+    pub(crate) outage: Duration,
 }
 
 /// Spans in a reader's hands, ascending.
 pub(crate) type Spans = Vec<(u32, Bytes)>;
 
 impl Loader {
+    /// As `bring` for a reader, who waits while the source cannot be reached.
+    pub(crate) async fn bring_through_outage(
+        self: &Arc<Self>,
+        spans: &[u32],
+        thorough: bool,
+    ) -> Result<Spans, Error> {
+        let begin = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.bring(spans, thorough, Urgency::Reader).await {
+                Err(error @ Error::Unreachable { .. }) if begin.elapsed() + pause < self.outage => {
+                    if pause == FIRST_PAUSE {
+                        tracing::warn!(%error, "a read waits for its source");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Returns these spans, except those that can be read from the disk. `thorough`: also those, checked again.
     pub(crate) async fn bring(
         self: &Arc<Self>,

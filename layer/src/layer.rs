@@ -130,6 +130,7 @@ impl Layer {
             source,
             retries: options.max_span_verification_retries,
             max_request: options.max_request,
+            outage: options.outage,
         };
         Ok(Arc::new(Layer {
             tree,
@@ -187,10 +188,7 @@ impl Layer {
             wanted.dedup();
         }
         for thorough in [false, true] {
-            let brought = self
-                .loader
-                .bring(&wanted, thorough, Urgency::Reader)
-                .await?;
+            let brought = self.loader.bring_through_outage(&wanted, thorough).await?;
             // Missing only if the cache lost it meanwhile.
             if let Some(bytes) = self.resident(id, &tar, &brought)? {
                 return Ok(bytes);

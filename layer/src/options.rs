@@ -1,6 +1,7 @@
 //! What the owner of a layer chooses about reading it.
 
 use crate::tree::TreeOptions;
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -10,6 +11,8 @@ pub struct Options {
     pub disable_verification: bool,
     /// The most compressed bytes asked for in one request.
     pub max_request: u64,
+    /// For how long a reader keeps asking a source that cannot be reached before its read fails.
+    pub outage: Duration,
     pub tree: TreeOptions,
 }
 
@@ -19,6 +22,7 @@ impl Default for Options {
             max_span_verification_retries: 0,
             disable_verification: false,
             max_request: 16 << 20,
+            outage: Duration::ZERO,
             tree: TreeOptions::default(),
         }
     }

@@ -40,6 +40,7 @@ struct Builder<'a> {
 
 /// Where an entry goes.
 enum Place<'a> {
+    /// Left alone, as containerd does: the root is whatever the snapshotter made it.
     Root,
     In {
         parent: u32,
@@ -79,8 +80,7 @@ impl<'a> Builder<'a> {
     fn apply(&mut self, id: EntryId, entry: Entry<'a>) -> Result<(), TreeError> {
         let raw = entry.name();
         let (parent, part, base) = match self.place(id, raw)? {
-            Place::Root => return self.apply_root(id, entry),
-            Place::Ignored => return Ok(()),
+            Place::Root | Place::Ignored => return Ok(()),
             Place::In { parent, part, base } => (parent, part, base),
         };
         if base == OPAQUE {
@@ -146,13 +146,6 @@ impl<'a> Builder<'a> {
                 self.edit(node, |it| (it.shape, it.meta) = (Shape::Other, id.0));
                 self.link(parent, base, name, node);
             }
-        }
-        Ok(())
-    }
-
-    fn apply_root(&mut self, id: EntryId, entry: Entry<'a>) -> Result<(), TreeError> {
-        if entry.kind() == Kind::Dir {
-            self.overlay(ROOT, id);
         }
         Ok(())
     }

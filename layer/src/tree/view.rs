@@ -113,6 +113,14 @@ impl Tree {
         &self.toc
     }
 
+    /// Whether a directory hides what lies below it in other layers, which only an extended attribute tells.
+    pub fn has_opaque_directories(&self) -> bool {
+        self.index
+            .nodes
+            .iter()
+            .any(|node| node.shape == Shape::OpaqueDir)
+    }
+
     pub fn lookup(&self, parent: Inode, name: &[u8]) -> Option<Inode> {
         let links = self.index.links_of(parent.node()?)?;
         let found = links

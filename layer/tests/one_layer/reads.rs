@@ -6,6 +6,7 @@ use layer::{Error, Inode, Options, Read, SourceFailure};
 use proptest::prelude::*;
 use soci::spans::SpanId;
 use std::sync::Arc;
+use std::time::Duration;
 
 const FIXTURES: [&str; 5] = ["gnu", "multi-2", "pax", "stored", "pax-tar"];
 
@@ -258,6 +259,26 @@ async fn a_failing_source_does_not_poison_a_span() {
         assert!(error.to_string().contains("example.org/image"));
         bench.check_span(1).await;
     }
+}
+
+#[tokio::test]
+async fn readers_wait_out_an_outage_but_not_a_refusal() {
+    let patient = Options {
+        outage: Duration::from_secs(60),
+        ..unchecked()
+    };
+    let bench = bench("pax", &patient);
+    let (inode, at) = bench.fixture.place_in(1);
+    let away = Trick::Fail(SourceFailure::Transient);
+    bench.blob.play(&[away, away, Trick::Truncate]);
+    let results = join_all((0..8).map(|_| bench.read(inode, at, 10))).await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(bench.blob.count(), 4);
+
+    let (inode, at) = bench.fixture.place_in(2);
+    bench.blob.play(&[Trick::Fail(SourceFailure::Denied)]);
+    assert!(bench.read(inode, at, 10).await.is_err());
+    assert_eq!(bench.blob.count(), 5);
 }
 
 #[tokio::test]
