@@ -8,11 +8,11 @@ use crate::toc::{Kind, XATTR_PREFIX};
 
 /// Whiteout that hides what a directory of a lower layer holds.
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What an entry takes in a zTOC besides its strings: a table of 14 fields, its vtable's share, two vectors'
-/// elements and the lengths and padding of six strings, one of them a time.
-const STORED_ENTRY: u64 = 256;
-/// What a PAX record takes besides its strings: a table, an element, two lengths and padding.
-const STORED_RECORD: u64 = 48;
+/// What an entry takes in a zTOC at most, besides four strings and its PAX records: a table of 14 fields, type
+/// and time, lengths and padding, an element.
+const STORED_ENTRY: u64 = 192;
+/// What a PAX record takes besides its strings: a table, lengths and padding, an element.
+const STORED_RECORD: u64 = 32;
 
 /// One byte arena and one record of fixed size per member, in tar order.
 #[derive(Default)]

@@ -161,3 +161,65 @@ fn word(kind: Kind) -> &'static [u8] {
 fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::budget::Budget;
+    use crate::limits::Limits;
+    use crate::mtime::Mtime;
+    use crate::tar::Header;
+
+    /// A member with a value in every field and strings of `len` bytes.
+    fn header(kind: Kind, len: usize, records: usize) -> Header {
+        let text = vec![b'a'; len];
+        Header {
+            name: text.clone(),
+            linkname: text.clone(),
+            kind,
+            mode: 0o644,
+            uid: 1,
+            gid: 1,
+            uname: text.clone(),
+            gname: text.clone(),
+            mtime: Mtime {
+                seconds: 0,
+                nanos: 1,
+            },
+            device: (1, 1),
+            size: 1,
+            records: vec![(text.clone(), text); records],
+        }
+    }
+
+    #[test]
+    fn no_ztoc_outgrows_its_budget() {
+        for len in 0..9 {
+            for records in 0..3 {
+                let mut budget = Budget::new(&Limits::default());
+                let mut files = Files::default();
+                for kind in [Kind::Hardlink, Kind::Reg].into_iter().cycle().take(2_000) {
+                    let header = header(kind, len, records);
+                    files.push(&header, 512, &mut budget).unwrap();
+                }
+                let spans = Spans {
+                    checkpoints: Checkpoints::Tar {
+                        span_size: 1,
+                        size: 1,
+                    },
+                    digests: Vec::new(),
+                };
+                let layer = Layer {
+                    build_tool: "",
+                    compressed_size: 1,
+                    uncompressed_size: 1,
+                };
+                let ztoc = ztoc(&layer, files, spans, 0);
+                let (stored, used) = (ztoc.len() as u64, budget.used());
+                // A few bytes per zTOC are not the files'.
+                assert!(stored <= used + 500, "{len} {records}: {stored} > {used}");
+                assert!(stored > used / 3 * 2, "{len} {records}: {stored}, {used}");
+            }
+        }
+    }
+}
