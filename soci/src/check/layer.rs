@@ -41,7 +41,7 @@ pub struct LayerCheck<'a> {
 enum Decoder {
     /// Not known before the first byte, for want of a zTOC that says it.
     Unknown,
-    Gzip(Gunzip),
+    Gzip(Box<Gunzip>),
     Tar,
     /// Nothing that follows is inflated.
     Done,
@@ -76,17 +76,23 @@ impl<'a> LayerCheck<'a> {
         if let (Some(table), Some(stored)) = (&table, &stored) {
             ztoc_facts(table, stored, &facts, &mut findings);
         }
+        let decoder = match table.as_ref().map(SpanTable::compression) {
+            Some(Compression::Gzip) => Decoder::Gzip(Box::new(Gunzip::new())),
+            Some(Compression::Tar) => Decoder::Tar,
+            None => Decoder::Unknown,
+        };
+        let mut spans = table.map(|table| Spans::new(ztoc, table));
+        if let Some(spans) = &mut spans {
+            // Where there is no header the first span starts before the first byte.
+            spans.compressed(&[], true, &mut findings);
+        }
         Self {
             facts,
             findings,
             digest: Sha256::new(),
             size: 0,
-            decoder: match table.as_ref().map(SpanTable::compression) {
-                Some(Compression::Gzip) => Decoder::Gzip(Gunzip::new()),
-                Some(Compression::Tar) => Decoder::Tar,
-                None => Decoder::Unknown,
-            },
-            spans: table.map(|table| Spans::new(ztoc, table)),
+            decoder,
+            spans,
             members: Members::new(stored, limits.entries),
         }
     }
@@ -159,7 +165,7 @@ impl<'a> LayerCheck<'a> {
     fn inflate(&mut self, bytes: &[u8]) {
         if let (Decoder::Unknown, Some(first)) = (&self.decoder, bytes.first()) {
             self.decoder = if *first == 0x1f {
-                Decoder::Gzip(Gunzip::new())
+                Decoder::Gzip(Box::new(Gunzip::new()))
             } else {
                 Decoder::Tar
             };
