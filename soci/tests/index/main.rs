@@ -1,0 +1,19 @@
+//! What the index tool writes: index manifests, converted images, prefetch artifacts, and words about them.
+
+// Clippy exempts test functions by itself, but not what they call.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod convert;
+mod diff;
+#[allow(dead_code)]
+#[path = "../formats/fixture.rs"]
+mod fixture;
+mod layout;
+mod manifest;
+mod plan;
+mod prefetch;
