@@ -24,7 +24,7 @@ images:
 	cargo run --package tests --bin images
 
 unit:
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 conformance:
 	cd tests/conformance && SOCI_SNAPSHOTTER=$(CURDIR)/target/debug/soci-snapshotter-grpc go test ./... -test.root
