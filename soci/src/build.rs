@@ -4,8 +4,9 @@
 //! places where inflating can resume, and the members of the tar. What AWS's builder makes of the same layer
 //! is the same to the byte, where it makes something usable (it needs `TZ=UTC`).
 //!
-//! Memory: twice the zTOC at most while it is written, and less than a MiB besides. A zTOC takes 32 KiB for
-//! each span and some 250 bytes for each file, so a layer of 2 GiB stays below 64 MiB at 4 MiB a span.
+//! Memory: at most twice the zTOC, while it is written and read back, and less than a MiB besides. A zTOC
+//! takes 32 KiB for each span and some 200 bytes for each file, never more than [`crate::ztoc::Limits`] allow;
+//! a layer of 2 GiB and 100 000 files, at 4 MiB a span, stays below 64 MiB.
 
 mod budget;
 mod contents;
