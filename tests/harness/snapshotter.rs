@@ -134,7 +134,8 @@ impl Snapshotter {
 }
 
 /// Adds what another snapshotter, put in place with `$SOCI_SNAPSHOTTER`, needs to talk to a loopback registry.
-/// The original takes plain HTTP only from hosts marked so; ours takes it from loopback addresses as they are.
+/// The original takes plain HTTP only from hosts marked so (0.4 from none at all); ours takes it from loopback
+/// addresses as they are.
 pub fn configuration(config: &str, registry: SocketAddr) -> String {
     if std::env::var_os("SOCI_SNAPSHOTTER").is_none() {
         return config.to_owned();
