@@ -93,7 +93,7 @@ impl Content {
             let meta = entry.metadata()?;
             unused.push((meta.modified()?, meta.len(), entry.path()));
         }
-        unused.sort_by(|a, b| b.0.cmp(&a.0));
+        unused.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
         let mut kept: u64 = 0;
         for (_, size, path) in unused {
             kept = kept.saturating_add(size);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 /// The number of a snapshot; never used twice, and the name of its directory.
@@ -30,8 +30,8 @@ pub struct Usage {
 pub enum Outcome {
     /// Mounted; its bytes come when they are read.
     Remote,
-    /// Pulled whole and mounted.
-    Local,
+    /// Pulled whole and mounted, because it cannot be loaded lazily.
+    Local { reason: String },
     /// Left to containerd, which downloads and unpacks it.
     Deferred { reason: String },
 }
@@ -67,36 +67,4 @@ pub trait Layers: Send + Sync + 'static {
         fs: PathBuf,
         labels: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Result<(), Unavailable>>;
-}
-
-/// Leaves every layer to containerd.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoLayers;
-
-impl Layers for NoLayers {
-    fn prepare<'a>(
-        &'a self,
-        _id: SnapshotId,
-        _fs: PathBuf,
-        _labels: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Outcome> {
-        let reason = "lazy loading is switched off".to_owned();
-        std::future::ready(Outcome::Deferred { reason }).boxed()
-    }
-
-    fn remove(&self, _id: SnapshotId, _fs: &Path) {}
-
-    fn usage(&self, _id: SnapshotId) -> Option<Usage> {
-        None
-    }
-
-    fn restore<'a>(
-        &'a self,
-        id: SnapshotId,
-        _fs: PathBuf,
-        _labels: &'a BTreeMap<String, String>,
-    ) -> BoxFuture<'a, Result<(), Unavailable>> {
-        let text = format!("snapshot {id} was mounted lazily, and lazy loading is switched off");
-        std::future::ready(Err(Unavailable(text))).boxed()
-    }
 }

@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod content;
-pub mod credentials;
 pub mod disk;
 pub mod error;
 pub mod filter;

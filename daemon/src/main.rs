@@ -1,7 +1,7 @@
 //! soci-snapshotter-grpc: a containerd snapshotter that starts containers before their image is here.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -76,7 +76,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(Command::Config(Show::Default)) = arguments.command {
         return print(&Config::default());
     }
-    let named = arguments.config != PathBuf::from(config::DEFAULT_PATH);
+    let named = arguments.config != Path::new(config::DEFAULT_PATH);
     let Loaded { config, warnings } = Config::load(&arguments.config, named)?;
     if let Some(Command::Config(Show::Dump)) = arguments.command {
         return print(&config);

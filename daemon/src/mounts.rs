@@ -300,7 +300,7 @@ impl Layers for Mounts {
             match self.0.prepare(id, fs, labels).await {
                 Ok(served) => match served.pulled_because {
                     None => Outcome::Remote,
-                    Some(_) => Outcome::Local,
+                    Some(reason) => Outcome::Local { reason },
                 },
                 Err(reason) => Outcome::Deferred { reason },
             }

@@ -9,13 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use layer::{Background, BackgroundOptions, Cache, CacheOptions};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use registry::Registry;
+use registry::{DockerConfig, Registry};
 use soci::ztoc::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{BackgroundFetch, Config, DropPolicy};
 use crate::content::Content;
-use crate::credentials::DockerConfig;
 use crate::image::{self, Images, Opener, Ways};
 use crate::mounts::{Mounts, Parts};
 use crate::records::Records;

@@ -51,6 +51,9 @@ pub(super) struct Origin {
     pub repository: Repository,
 }
 
+/// By the digests of layer and zTOC.
+type OpenLayers = HashMap<(Digest, Option<Digest>), Weak<Layer>>;
+
 /// Opens layers; one that is open already is shared.
 pub struct Opener {
     content: Arc<Content>,
@@ -58,7 +61,7 @@ pub struct Opener {
     limits: Limits,
     options: layer::Options,
     prefetch: bool,
-    open: Mutex<HashMap<(Digest, Option<Digest>), Weak<Layer>>>,
+    open: Mutex<OpenLayers>,
 }
 
 impl Opener {

@@ -228,3 +228,125 @@ impl Write for Sink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use layer::CacheOptions;
+
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../soci/tests/fixtures");
+        std::fs::read(dir.join(name)).unwrap()
+    }
+
+    fn digest(bytes: &[u8]) -> Digest {
+        digest_text(Sha256::new_with_prefix(bytes)).parse().unwrap()
+    }
+
+    struct Outcome {
+        pulled: Result<Toc, PullError>,
+        kept: bool,
+    }
+
+    /// Feeds `blob` in pieces of `chunk` bytes; `whole`: the stream ended as it should.
+    fn check(blob: &[u8], expected: Expected, chunk: usize, whole: bool) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), CacheOptions::default()).unwrap();
+        let writer = cache.local_writer(&expected.layer).unwrap();
+        let limits = Limits::default();
+        let sink = Sink {
+            failed: None,
+            diff_id: Sha256::new(),
+            scanner: Scanner::new(&limits),
+            writer,
+        };
+        let (sender, receiver) = mpsc::channel(blob.len() / chunk + 2);
+        for piece in blob.chunks(chunk) {
+            sender
+                .try_send(Some(Bytes::copy_from_slice(piece)))
+                .unwrap();
+        }
+        if whole {
+            sender.try_send(None).unwrap();
+        }
+        drop(sender);
+        let pulled = consume(receiver, sink, &expected);
+        let kept = cache
+            .scan_local(&expected.layer, &limits)
+            .unwrap()
+            .is_some();
+        Outcome { pulled, kept }
+    }
+
+    fn expected(blob: &[u8], tar: &[u8]) -> Expected {
+        Expected {
+            layer: digest(blob),
+            diff_id: digest(tar),
+        }
+    }
+
+    #[test]
+    fn a_layer_is_kept_whatever_its_compression_and_however_it_arrives() {
+        let tar = fixture("pax.tar");
+        let gzip = fixture("pax.tar.gz");
+        for (blob, chunk) in [(&gzip, 1 << 16), (&gzip, 7), (&tar, 1 << 16), (&tar, 3)] {
+            let outcome = check(blob, expected(blob, &tar), chunk, true);
+            assert!(outcome.pulled.unwrap().len() > 10);
+            assert!(outcome.kept);
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_layer_that_is_not_what_the_manifest_says() {
+        let (blob, tar) = (fixture("pax.tar.gz"), fixture("pax.tar"));
+        let other = digest(b"other");
+        let wrong = Expected {
+            layer: other.clone(),
+            diff_id: digest(&tar),
+        };
+        let outcome = check(&blob, wrong, 4096, true);
+        assert!(matches!(outcome.pulled, Err(PullError::Digest { .. })));
+        assert!(!outcome.kept);
+        let wrong = Expected {
+            layer: digest(&blob),
+            diff_id: other,
+        };
+        let outcome = check(&blob, wrong, 4096, true);
+        assert!(matches!(outcome.pulled, Err(PullError::DiffId { .. })));
+        assert!(!outcome.kept);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_layer_that_breaks_off() {
+        let (blob, tar) = (fixture("pax.tar.gz"), fixture("pax.tar"));
+        let outcome = check(&blob[..blob.len() / 2], expected(&blob, &tar), 4096, false);
+        assert!(matches!(outcome.pulled, Err(PullError::Interrupted)));
+        assert!(!outcome.kept);
+        let cut = &blob[..blob.len() - 9];
+        let outcome = check(cut, expected(cut, &tar), 4096, true);
+        assert!(
+            matches!(outcome.pulled, Err(PullError::Inflate(_))),
+            "{:?}",
+            outcome.pulled.err()
+        );
+        assert!(!outcome.kept);
+    }
+
+    #[test]
+    fn what_only_containerd_can_unpack_is_said_so() {
+        let mut zstd = ZSTD_MAGIC.to_vec();
+        zstd.extend_from_slice(&[0; 64]);
+        let outcome = check(&zstd, expected(&zstd, b""), 1, true);
+        assert!(matches!(outcome.pulled, Err(PullError::Zstd)));
+        let global = fixture("neg-pax-global.tar.gz");
+        let outcome = check(&global, expected(&global, b""), 4096, true);
+        assert!(
+            matches!(outcome.pulled, Err(PullError::Tar(_))),
+            "{:?}",
+            outcome.pulled.err()
+        );
+    }
+}

@@ -20,8 +20,8 @@ use super::open::{Opener, Origin, Served};
 const FORGET_FAILURE: Duration = Duration::from_secs(10);
 /// How long a success is kept for the layers that follow.
 const FORGET_SUCCESS: Duration = Duration::from_secs(120);
-/// Flights remembered of each kind.
-const MAX_FLIGHTS: usize = 4096;
+/// Images, and layers, remembered at the same time.
+const MAX_RECENT: usize = 4096;
 
 /// Why containerd has to unpack a layer itself.
 pub type Reason = Arc<str>;
@@ -42,8 +42,8 @@ pub struct Images {
     registry: Registry,
     opener: Arc<Opener>,
     options: Options,
-    images: Flights<ImageKey, Arc<Image>>,
-    layers: Flights<(ImageKey, Digest), Served>,
+    images: Recent<ImageKey, Arc<Image>>,
+    layers: Recent<(ImageKey, Digest), Served>,
     permits: Semaphore,
 }
 
@@ -67,8 +67,8 @@ impl Images {
             registry,
             opener,
             options,
-            images: Flights::default(),
-            layers: Flights::default(),
+            images: Recent::default(),
+            layers: Recent::default(),
             permits,
         }
     }
@@ -213,30 +213,30 @@ impl<T: Clone> Remembered<T> {
 }
 
 /// Work under way or just done, by key.
-struct Flights<K, T: Clone>(Mutex<HashMap<K, Remembered<T>>>);
+struct Recent<K, T: Clone>(Mutex<HashMap<K, Remembered<T>>>);
 
-impl<K, T: Clone> Default for Flights<K, T> {
+impl<K, T: Clone> Default for Recent<K, T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Eq + Hash, T: Clone> Flights<K, T> {
+impl<K: Eq + Hash, T: Clone> Recent<K, T> {
     /// Joins the flight of `key`, or starts one.
     fn join(
         &self,
         key: K,
         start: impl FnOnce() -> BoxFuture<'static, Result<T, Reason>>,
     ) -> Flight<T> {
-        let mut flights = self.0.lock();
-        flights.retain(|_, known| known.is_fresh());
-        if let Some(known) = flights.get(&key) {
+        let mut recent = self.0.lock();
+        recent.retain(|_, known| known.is_fresh());
+        if let Some(known) = recent.get(&key) {
             return known.flight.clone();
         }
         let flight = start().shared();
         // Past the bound work is done for each asker by itself, which is slower and still right.
-        if flights.len() < MAX_FLIGHTS {
-            flights.insert(
+        if recent.len() < MAX_RECENT {
+            recent.insert(
                 key,
                 Remembered {
                     flight: flight.clone(),
@@ -259,9 +259,9 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    async fn ask(flights: &Flights<u8, usize>, count: &Arc<AtomicUsize>) -> Result<usize, Reason> {
+    async fn ask(recent: &Recent<u8, usize>, count: &Arc<AtomicUsize>) -> Result<usize, Reason> {
         let count = Arc::clone(count);
-        flights
+        recent
             .join(1, || {
                 async move {
                     tokio::task::yield_now().await;
@@ -274,17 +274,17 @@ mod tests {
 
     #[tokio::test]
     async fn layers_of_one_pull_ask_for_their_index_once() {
-        let (flights, count) = (Flights::default(), Arc::default());
-        let answers = futures_util::future::join_all((0..32).map(|_| ask(&flights, &count))).await;
+        let (recent, count) = (Recent::default(), Arc::default());
+        let answers = futures_util::future::join_all((0..32).map(|_| ask(&recent, &count))).await;
         assert!(answers.iter().all(|answer| *answer == Ok(0)));
         assert_eq!(count.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn a_layer_that_is_mounted_is_not_kept_open_by_what_is_remembered() {
-        let (flights, count) = (Flights::default(), Arc::default());
-        assert_eq!(ask(&flights, &count).await, Ok(0));
-        flights.forget(|key| *key == 1);
-        assert_eq!(ask(&flights, &count).await, Ok(1));
+        let (recent, count) = (Recent::default(), Arc::default());
+        assert_eq!(ask(&recent, &count).await, Ok(0));
+        recent.forget(|key| *key == 1);
+        assert_eq!(ask(&recent, &count).await, Ok(1));
     }
 }

@@ -82,9 +82,9 @@ impl Snapshotter {
         let chain = self.create(Kind::Active, new).await?;
         let id = chain.top.id;
         let outcome = self.0.layers.prepare(id, self.0.disk.fs(id), &labels).await;
-        let (backing, event) = match outcome {
-            Outcome::Remote => (Backing::Remote, "remote-snapshot-prepared"),
-            Outcome::Local => (Backing::Local, "local-snapshot-prepared"),
+        let (backing, event, reason) = match outcome {
+            Outcome::Remote => (Backing::Remote, "remote-snapshot-prepared", String::new()),
+            Outcome::Local { reason } => (Backing::Local, "local-snapshot-prepared", reason),
             Outcome::Deferred { reason } => {
                 report("defer-snapshot-runtime", &labels, &reason);
                 lead.finish(Landing::Deferred { reason, labels });
@@ -95,7 +95,7 @@ impl Snapshotter {
         let committed = with_layer_labels(labels.clone(), backing, namespace);
         self.blocking(move |inner| inner.land(&chain, &wanted, &name, committed, backing))
             .await?;
-        report(event, &labels, "");
+        report(event, &labels, &reason);
         lead.finish(Landing::Present);
         Err(Error::TargetExists(target.chain_id))
     }
@@ -186,7 +186,7 @@ fn report(event: &'static str, labels: &Labels, reason: &str) {
             tracing::info!(target: "daemon", { "remote-snapshot-prepared" = "true", image, layer }, "prepared a layer");
         }
         "local-snapshot-prepared" => {
-            tracing::info!(target: "daemon", { "local-snapshot-prepared" = "true", image, layer }, "prepared a layer");
+            tracing::info!(target: "daemon", { "local-snapshot-prepared" = "true", reason, image, layer }, "prepared a layer");
         }
         _ => {
             tracing::info!(target: "daemon", { "defer-snapshot-runtime" = "true", reason, image, layer }, "left a layer to containerd");

@@ -167,7 +167,9 @@ async fn a_lazily_mounted_layer_is_there_under_the_name_containerd_wants() {
 
 #[tokio::test]
 async fn a_layer_that_was_pulled_whole_is_not_called_remote() {
-    let bench = Bench::new(Outcome::Local);
+    let bench = Bench::new(Outcome::Local {
+        reason: "no zTOC".to_owned(),
+    });
     check(
         bench.prepare_layer("k", "sha256:a", None).await,
         "target snapshot",
@@ -348,7 +350,9 @@ async fn a_restart_brings_back_mounted_layers_and_only_those() {
         bench.prepare_layer("k", "sha256:a", None).await,
         "target snapshot",
     );
-    bench.layers.decide(Outcome::Local);
+    bench.layers.decide(Outcome::Local {
+        reason: "no zTOC".to_owned(),
+    });
     check(
         bench.prepare_layer("k", "sha256:b", Some("sha256:a")).await,
         "target snapshot",
