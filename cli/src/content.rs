@@ -9,17 +9,17 @@ use crate::error::Error;
 
 /// What every store can find.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Content {
+pub(crate) struct Content {
     pub media_type: String,
     pub digest: Digest,
     pub size: u64,
 }
 
 /// Largest content that is read at once: a zTOC. Layers are streamed.
-pub const MAX_BLOB: u64 = 256 << 20;
+pub(crate) const MAX_BLOB: u64 = 256 << 20;
 
 impl Content {
-    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+    pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         Content {
             media_type: media_type.to_owned(),
             digest,
@@ -28,12 +28,12 @@ impl Content {
     }
 
     /// Names bytes at hand.
-    pub fn of(media_type: &str, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn of(media_type: &str, bytes: &[u8]) -> Result<Self, Error> {
         let digest = canonical::digest(bytes).map_err(Error::format("digest"))?;
         Ok(Content::new(media_type, digest, bytes.len() as u64))
     }
 
-    pub fn from_descriptor(descriptor: &Descriptor) -> Result<Self, Error> {
+    pub(crate) fn from_descriptor(descriptor: &Descriptor) -> Result<Self, Error> {
         let digest = descriptor
             .digest
             .parse::<Digest>()
@@ -48,7 +48,7 @@ impl Content {
         ))
     }
 
-    pub fn to_descriptor(&self) -> Descriptor {
+    pub(crate) fn to_descriptor(&self) -> Descriptor {
         Descriptor {
             media_type: self.media_type.clone(),
             digest: self.digest.to_string(),
@@ -58,14 +58,14 @@ impl Content {
     }
 
     /// An OCI image index or a Docker manifest list.
-    pub fn is_index(&self) -> bool {
+    pub(crate) fn is_index(&self) -> bool {
         matches!(
             self.media_type.as_str(),
             media_types::IMAGE_INDEX | media_types::DOCKER_LIST
         )
     }
 
-    pub fn is_manifest(&self) -> bool {
+    pub(crate) fn is_manifest(&self) -> bool {
         matches!(
             self.media_type.as_str(),
             media_types::MANIFEST | media_types::DOCKER_MANIFEST
@@ -73,7 +73,7 @@ impl Content {
     }
 
     /// Most bytes that reading this at once may take.
-    pub fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         if self.is_index() || self.is_manifest() {
             canonical::MAX_LEN
         } else {
@@ -82,7 +82,7 @@ impl Content {
     }
 
     /// Bytes from a store that does not check them itself.
-    pub fn check(&self, bytes: Bytes, place: &str) -> Result<Bytes, Error> {
+    pub(crate) fn check(&self, bytes: Bytes, place: &str) -> Result<Bytes, Error> {
         let actual = canonical::digest(&bytes).map_err(Error::format("digest"))?;
         if actual == self.digest {
             return Ok(bytes);

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::store::source::Chunks;
 
 /// `sha256:` and the sum in hexadecimal.
-pub fn text(sum: &[u8]) -> String {
+pub(crate) fn text(sum: &[u8]) -> String {
     sum.iter().fold("sha256:".to_owned(), |mut text, byte| {
         // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
@@ -20,7 +20,7 @@ pub fn text(sum: &[u8]) -> String {
 }
 
 /// The same bytes, followed by an error unless they are what the content says.
-pub fn checked(chunks: Chunks, content: &Content, place: String) -> Chunks {
+pub(crate) fn checked(chunks: Chunks, content: &Content, place: String) -> Chunks {
     let state = (chunks, Sha256::new(), 0_u64, content.clone(), place);
     stream::try_unfold(
         state,
@@ -48,7 +48,7 @@ pub fn checked(chunks: Chunks, content: &Content, place: String) -> Chunks {
     .boxed()
 }
 
-pub fn delivered(
+pub(crate) fn delivered(
     content: &Content,
     place: String,
     what: &'static str,

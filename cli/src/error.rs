@@ -8,7 +8,7 @@ use oci_spec::image::Digest;
 use soci::build::BuildError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("{0}")]
     Usage(String),
     /// No layer of any platform asked for could be indexed.
@@ -86,21 +86,21 @@ pub enum Error {
 }
 
 impl Error {
-    pub fn usage(text: impl Into<String>) -> Self {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
         Error::Usage(text.into())
     }
 
-    pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Error::File { path, source }
     }
 
-    pub fn format(what: impl Into<String>) -> impl FnOnce(soci::Error) -> Self {
+    pub(crate) fn format(what: impl Into<String>) -> impl FnOnce(soci::Error) -> Self {
         let what = what.into();
         |source| Error::Format { what, source }
     }
 
-    pub fn json(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
+    pub(crate) fn json(what: impl Into<String>) -> impl FnOnce(serde_json::Error) -> Self {
         let what = what.into();
         move |error| Error::Malformed {
             what,

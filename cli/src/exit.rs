@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::error::Error;
 
 /// Shown below every `--help`.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
   1  failed; the reason is on stderr
@@ -13,7 +13,7 @@ Exit codes:
   3  nothing to index: no layer is large enough and of a supported kind
   4  `verify` found errors, or `diff` found differences";
 
-pub fn code(error: &Error) -> ExitCode {
+pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {
         Error::Usage(_) => 2,
         Error::NothingToIndex { .. } => 3,

@@ -1,3 +1,7 @@
-//! `soci`.
+//! `soci`: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main(std::env::args_os())
+}

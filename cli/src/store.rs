@@ -1,20 +1,20 @@
 //! Where images live: containerd, OCI layouts, archives, registries.
 
 mod archive;
-pub mod containerd;
+pub(crate) mod containerd;
 mod directory;
 mod docker;
 mod files;
-pub mod layout;
-pub mod remote;
-pub mod sink;
-pub mod source;
+pub(crate) mod layout;
+pub(crate) mod remote;
+pub(crate) mod sink;
+pub(crate) mod source;
 mod tar;
 
-pub use archive::Archive;
-pub use containerd::Containerd;
-pub use directory::Directory;
-pub use layout::Layout;
-pub use remote::Remote;
-pub use sink::{Labels, Sink, Written};
-pub use source::{Chunks, Source};
+pub(crate) use archive::Archive;
+pub(crate) use containerd::Containerd;
+pub(crate) use directory::Directory;
+pub(crate) use layout::Layout;
+pub(crate) use remote::Remote;
+pub(crate) use sink::{Labels, Sink, Written};
+pub(crate) use source::Source;

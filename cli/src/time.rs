@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const DAY: u64 = 24 * 60 * 60;
 
 /// Whole seconds, UTC.
-pub fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
@@ -38,7 +38,7 @@ fn date(days: u64) -> (u64, u64, u64) {
 }
 
 /// How long ago, as Go prints a duration rounded to seconds.
-pub fn ago(then: SystemTime, now: SystemTime) -> String {
+pub(crate) fn ago(then: SystemTime, now: SystemTime) -> String {
     let passed = now.duration_since(then).unwrap_or_default().as_secs();
     let (hours, minutes, seconds) = (passed / 3600, passed / 60 % 60, passed % 60);
     match (hours, minutes) {
@@ -49,7 +49,7 @@ pub fn ago(then: SystemTime, now: SystemTime) -> String {
 }
 
 /// Go's duration syntax: `90s`, `1m30s`, `1.5h`, `300ms`.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || format!("{text:?} is no duration; write it as 90s, 1m30s or 1.5h");
     if text == "0" {
         return Ok(Duration::ZERO);

@@ -26,7 +26,7 @@ const BLOCK: usize = 512;
 const SMALL: usize = 64 << 10;
 
 /// Collects what belongs to the image and writes it when the image gets its name.
-pub struct Archive {
+pub(crate) struct Archive {
     path: PathBuf,
     parts: Mutex<Parts>,
 }
@@ -45,7 +45,7 @@ enum Part {
 }
 
 impl Archive {
-    pub async fn create(path: &Path) -> Result<Self, Error> {
+    pub(crate) async fn create(path: &Path) -> Result<Self, Error> {
         let spool = tempfile::tempfile_in(parent(path)).map_err(Error::file(path))?;
         Ok(Archive {
             path: path.to_owned(),

@@ -16,27 +16,27 @@ use proto::images::v1::{
 use proto::types;
 
 use super::sink::{Labels, Sink, Written};
-use super::source::{Chunks, Source};
+use super::source::{Chunks, Source, read};
 use crate::content::Content;
 use crate::error::Error;
 use channel::Client;
-pub use lease::Lease;
+pub(crate) use lease::Lease;
 
 /// One namespace of one containerd.
 #[derive(Clone)]
-pub struct Containerd {
+pub(crate) struct Containerd {
     client: Arc<Client>,
 }
 
 /// An image record and the store that holds it.
 #[derive(Clone)]
-pub struct Named {
+pub(crate) struct Named {
     store: Containerd,
     name: String,
 }
 
 impl Containerd {
-    pub async fn connect(address: &str, namespace: &str) -> Result<Self, Error> {
+    pub(crate) async fn connect(address: &str, namespace: &str) -> Result<Self, Error> {
         let client = Client::connect(address, namespace).await?;
         Ok(Containerd {
             client: Arc::new(client),
@@ -45,20 +45,20 @@ impl Containerd {
 
     /// The same store, with everything written from here on protected from garbage collection until the
     /// lease is released.
-    pub async fn leased(&self) -> Result<(Self, Lease), Error> {
+    pub(crate) async fn leased(&self) -> Result<(Self, Lease), Error> {
         let lease = Lease::take(&self.client).await?;
         let client = Arc::new(self.client.with_lease(lease.id())?);
         Ok((Containerd { client }, lease))
     }
 
-    pub fn named(&self, name: &str) -> Named {
+    pub(crate) fn named(&self, name: &str) -> Named {
         Named {
             store: self.clone(),
             name: name.to_owned(),
         }
     }
 
-    pub async fn target(&self, name: &str) -> Result<Content, Error> {
+    pub(crate) async fn target(&self, name: &str) -> Result<Content, Error> {
         let request = GetImageRequest { name: name.into() };
         let answer = match self.client.images().get(request).await {
             Ok(answer) => answer.into_inner(),
@@ -74,7 +74,7 @@ impl Containerd {
     }
 
     /// Names of the images that point to a content.
-    pub async fn names(&self, target: &Digest) -> Result<Vec<String>, Error> {
+    pub(crate) async fn names(&self, target: &Digest) -> Result<Vec<String>, Error> {
         let request = ListImagesRequest {
             filters: vec![format!("target.digest=={target}")],
         };
@@ -85,7 +85,7 @@ impl Containerd {
     }
 
     /// Adds labels to an image record.
-    pub async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
+    pub(crate) async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
         let keys = labels.keys().map(|key| format!("labels.{key}"));
         let request = UpdateImageRequest {
             image: Some(Image {
@@ -102,17 +102,17 @@ impl Containerd {
     }
 
     /// Removes a content and leaves what refers to it alone.
-    pub async fn delete(&self, digest: &Digest) -> Result<(), Error> {
+    pub(crate) async fn delete(&self, digest: &Digest) -> Result<(), Error> {
         writing::delete(&self.client, digest).await
     }
 
     /// Digests and sizes of all contents of the namespace.
-    pub async fn list(&self) -> Result<Vec<(Digest, u64)>, Error> {
+    pub(crate) async fn list(&self) -> Result<Vec<(Digest, u64)>, Error> {
         reading::list(&self.client).await
     }
 
     /// Points an image name at a content.
-    pub async fn point(&self, name: &str, target: &Content) -> Result<(), Error> {
+    pub(crate) async fn point(&self, name: &str, target: &Content) -> Result<(), Error> {
         let image = Some(Image {
             name: name.to_owned(),
             target: Some(types::Descriptor {
@@ -195,20 +195,19 @@ impl Sink for Named {
         writing::write(&self.store.client, content, bytes, labels).boxed()
     }
 
-    /// Only what is in this containerd is indexed in it.
     fn copy<'a>(
         &'a self,
         content: &'a Content,
-        _from: &'a Arc<dyn Source>,
+        from: &'a Arc<dyn Source>,
     ) -> BoxFuture<'a, Result<Written, Error>> {
-        async {
-            match Source::holds(self, content).await? {
-                true => Ok(Written::Present),
-                false => Err(Error::NoContent {
-                    digest: content.digest.clone(),
-                    place: Source::place(self),
-                }),
+        async move {
+            if Source::holds(self, content).await? {
+                self.store.client.add_to_lease(&content.digest).await?;
+                return Ok(Written::Present);
             }
+            // Images are indexed in the containerd that holds them, so this is a zTOC.
+            let bytes = read(&**from, content).await?;
+            writing::write(&self.store.client, content, bytes, Labels::new()).await
         }
         .boxed()
     }

@@ -22,13 +22,13 @@ use crate::error::Error;
 pub(super) const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A directory that is, or becomes, an OCI layout.
-pub struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
     /// Files that belong to something else are left alone: the directory must be new, empty or a layout.
-    pub async fn create(path: &Path) -> Result<Self, Error> {
+    pub(crate) async fn create(path: &Path) -> Result<Self, Error> {
         let is_layout = path.join("oci-layout").is_file();
         let is_free = match std::fs::read_dir(path) {
             Ok(mut entries) => entries.next().is_none(),
@@ -53,7 +53,7 @@ impl Directory {
     }
 
     /// Removes a blob; one that is not there is no error.
-    pub async fn delete(&self, digest: &Digest) -> Result<(), Error> {
+    pub(crate) async fn delete(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.path.join(blob(digest));
         match tokio::fs::remove_file(&path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path)(error)),

@@ -17,7 +17,7 @@ use crate::content::Content;
 use crate::error::Error;
 
 /// One image of a layout.
-pub struct Layout {
+pub(crate) struct Layout {
     files: Files,
     root: Content,
     /// What the layout does not hold as a file named by its digest.
@@ -33,7 +33,7 @@ pub(super) struct Apart {
 
 impl Layout {
     /// `image` chooses one of several by its name or digest.
-    pub async fn open(path: &Path, image: Option<&str>) -> Result<Self, Error> {
+    pub(crate) async fn open(path: &Path, image: Option<&str>) -> Result<Self, Error> {
         let files = Files::open(path).await?;
         let mut apart = Apart::default();
         let root = match files.read("index.json", MAX_LEN).await? {
@@ -44,7 +44,7 @@ impl Layout {
     }
 
     /// A layout in which contents are only looked up.
-    pub async fn contents(path: &Path) -> Result<Self, Error> {
+    pub(crate) async fn contents(path: &Path) -> Result<Self, Error> {
         Ok(Layout {
             files: Files::open(path).await?,
             root: Content::of(media_types::IMAGE_INDEX, b"")?,

@@ -17,7 +17,7 @@ use crate::digest;
 use crate::error::Error;
 
 #[derive(Clone)]
-pub struct Remote {
+pub(crate) struct Remote {
     repository: Repository,
     reference: Reference,
     /// Another repository of the same registry, where blobs may be taken from.
@@ -25,7 +25,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    pub fn new(registry: &Registry, reference: Reference) -> Self {
+    pub(crate) fn new(registry: &Registry, reference: Reference) -> Self {
         Remote {
             repository: registry.repository(&reference),
             reference,
@@ -34,7 +34,7 @@ impl Remote {
     }
 
     /// Blobs that `other` has are mounted instead of copied.
-    pub fn mounting_from(mut self, other: &Remote) -> Self {
+    pub(crate) fn mounting_from(mut self, other: &Remote) -> Self {
         let (here, there) = (&self.reference, &other.reference);
         let is_near = here.resolve_registry() == there.resolve_registry();
         if is_near && here.repository() != there.repository() {
@@ -43,12 +43,8 @@ impl Remote {
         self
     }
 
-    pub fn reference(&self) -> &Reference {
+    pub(crate) fn reference(&self) -> &Reference {
         &self.reference
-    }
-
-    pub fn repository(&self) -> &Repository {
-        &self.repository
     }
 
     async fn push(&self, content: &Content, bytes: Bytes, name: &str) -> Result<Written, Error> {
@@ -244,7 +240,7 @@ impl Sink for Remote {
 
 /// A v1 index is asked for by the manifest it is about.
 impl Remote {
-    pub async fn indexes(&self, manifest: &Digest) -> Result<Vec<Content>, Error> {
+    pub(crate) async fn indexes(&self, manifest: &Digest) -> Result<Vec<Content>, Error> {
         let kind = soci::media_types::INDEX_V1;
         let found = self.repository.referrers(manifest, kind).await?;
         Ok(found

@@ -11,16 +11,16 @@ use crate::content::Content;
 use crate::error::Error;
 
 /// What keeps a content alive in a store with a garbage collector; other stores ignore them.
-pub type Labels = BTreeMap<String, String>;
+pub(crate) type Labels = BTreeMap<String, String>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     New,
     /// It was there before; nothing was transferred.
     Present,
 }
 
-pub trait Sink: Send + Sync {
+pub(crate) trait Sink: Send + Sync {
     /// Names the store in messages.
     fn place(&self) -> String;
 

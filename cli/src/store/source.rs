@@ -8,9 +8,9 @@ use crate::content::Content;
 use crate::error::Error;
 
 /// The bytes of a content as they arrive, not verified.
-pub type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+pub(crate) type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
-pub trait Source: Send + Sync {
+pub(crate) trait Source: Send + Sync {
     /// Names the store in messages.
     fn place(&self) -> String;
 
@@ -31,7 +31,7 @@ pub trait Source: Send + Sync {
 }
 
 /// A content that must be there.
-pub async fn read(source: &dyn Source, content: &Content) -> Result<Bytes, Error> {
+pub(crate) async fn read(source: &dyn Source, content: &Content) -> Result<Bytes, Error> {
     let bytes = source.read(content).await?;
     bytes.ok_or_else(|| Error::NoContent {
         digest: content.digest.clone(),

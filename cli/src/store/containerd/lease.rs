@@ -13,7 +13,7 @@ use crate::time;
 const LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const EXPIRES: &str = "containerd.io/gc.expire";
 
-pub struct Lease {
+pub(crate) struct Lease {
     client: Arc<Client>,
     id: String,
 }
@@ -39,7 +39,7 @@ impl Lease {
     }
 
     /// What nothing refers to by now may be collected.
-    pub async fn release(self) -> Result<(), Error> {
+    pub(crate) async fn release(self) -> Result<(), Error> {
         let request = DeleteRequest {
             id: self.id,
             sync: false,

@@ -1,0 +1,181 @@
+//! One layer: streamed once through the builder, its zTOC handed on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::TryStreamExt;
+use soci::build::{BuildError, BuildOptions, Builder, Built};
+use soci::spans::{Compression, SpanTable};
+use soci::toc::Toc;
+use soci::ztoc::{Limits, Ztoc};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::Settings;
+use super::fate::{Fate, Indexed};
+use super::known::Known;
+use crate::content::Content;
+use crate::digest::delivered;
+use crate::error::Error;
+use crate::progress::Progress;
+use crate::store::{Labels, Sink, Source};
+
+/// Pieces between the store and the builder: enough to keep both busy.
+const QUEUE: usize = 8;
+
+pub(super) struct Job {
+    pub(super) image: String,
+    pub(super) layer: Content,
+    pub(super) compression: Compression,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) sink: Option<Arc<dyn Sink>>,
+    pub(super) known: Known,
+    pub(super) settings: Settings,
+    pub(super) progress: Progress,
+}
+
+impl Job {
+    pub(super) async fn run(&self) -> Result<Fate, Error> {
+        if let Some((ztoc, store)) = self.known.find(&self.layer.digest).await? {
+            if let Some(indexed) = self.reuse(ztoc, &store).await? {
+                return Ok(Fate::Indexed(indexed));
+            }
+        }
+        let built = match self.build().await {
+            Ok(built) => built,
+            Err(Error::Layer {
+                source: source @ (BuildError::Unsupported { .. } | BuildError::Limit { .. }),
+                ..
+            }) => return Ok(Fate::Skipped(source.to_string())),
+            Err(error) => return Err(error),
+        };
+        let ztoc = Content::new(
+            soci::media_types::ZTOC,
+            built.digest,
+            built.ztoc.len() as u64,
+        );
+        let bytes = Bytes::from(built.ztoc);
+        let contents = self.contents(&bytes)?;
+        if let Some(sink) = &self.sink {
+            sink.write(&ztoc, bytes, Labels::new()).await?;
+        }
+        let plain = !built.has_xattrs && !built.has_opaque;
+        Ok(Fate::Indexed(Indexed {
+            ztoc,
+            reused: false,
+            disable_xattrs: self.settings.disable_xattrs && plain,
+            contents,
+        }))
+    }
+
+    /// `None` where the zTOC cannot be used after all.
+    async fn reuse(
+        &self,
+        ztoc: Content,
+        store: &Arc<dyn Source>,
+    ) -> Result<Option<Indexed>, Error> {
+        let must_read = self.settings.disable_xattrs || !self.settings.prefetch.is_empty();
+        let mut disable_xattrs = false;
+        let mut contents = None;
+        if must_read {
+            let Some(bytes) = store.read(&ztoc).await? else {
+                return Ok(None);
+            };
+            let Ok(parsed) = Ztoc::parse(&bytes, &Limits::default()) else {
+                return Ok(None);
+            };
+            disable_xattrs = self.settings.disable_xattrs && is_plain(&parsed.toc);
+            contents = Some(Arc::new((parsed.toc, parsed.spans)));
+        }
+        if let Some(sink) = &self.sink {
+            sink.copy(&ztoc, store).await?;
+        }
+        Ok(Some(Indexed {
+            ztoc,
+            reused: true,
+            disable_xattrs,
+            contents,
+        }))
+    }
+
+    fn contents(&self, ztoc: &[u8]) -> Result<Option<Arc<(Toc, SpanTable)>>, Error> {
+        if self.settings.prefetch.is_empty() {
+            return Ok(None);
+        }
+        let what = || format!("zTOC of layer {}", self.layer.digest);
+        let parsed = Ztoc::parse(ztoc, &Limits::default()).map_err(Error::format(what()))?;
+        Ok(Some(Arc::new((parsed.toc, parsed.spans))))
+    }
+
+    async fn build(&self) -> Result<Built, Error> {
+        let options = BuildOptions {
+            span_size: self.settings.span_size,
+            build_tool: self.settings.build_tool.clone(),
+            compression: self.compression,
+        };
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
+        // Cancelled by dropping the sender: the builder then finds the layer cut off.
+        let builder = spawn_blocking(move || {
+            let mut builder = Builder::new(&options)?;
+            while let Some(bytes) = receiver.blocking_recv() {
+                builder.push(&bytes)?;
+            }
+            builder.finish()
+        });
+        let fed = self.feed(sender).await;
+        let built = builder.await.map_err(|_| Error::Task("the zTOC builder"))?;
+        // A broken stream explains a builder that is not content, not the other way round.
+        fed?;
+        let built = built.map_err(|source| Error::Layer {
+            image: self.image.clone(),
+            layer: self.layer.digest.clone(),
+            source,
+        })?;
+        self.compare(&built)?;
+        Ok(built)
+    }
+
+    /// Ends early when the builder gives up.
+    async fn feed(&self, sender: mpsc::Sender<Bytes>) -> Result<(), Error> {
+        let bar = self.progress.layer(&self.layer);
+        let mut chunks = self.source.stream(&self.layer, 0).await?;
+        let mut left = self.layer.size;
+        while let Some(chunk) = chunks.try_next().await? {
+            bar.advance(chunk.len());
+            let rest = left.checked_sub(chunk.len() as u64);
+            left = rest.ok_or_else(|| {
+                let expected = format!("{} bytes", self.layer.size);
+                self.delivered("size", expected, "more".to_owned())
+            })?;
+            if sender.send(chunk).await.is_err() {
+                return Ok(());
+            }
+        }
+        if left > 0 {
+            let expected = format!("{} bytes", self.layer.size);
+            let actual = format!("{} bytes", self.layer.size - left);
+            return Err(self.delivered("size", expected, actual));
+        }
+        Ok(())
+    }
+
+    fn compare(&self, built: &Built) -> Result<(), Error> {
+        if built.layer_digest == self.layer.digest {
+            return Ok(());
+        }
+        let expected = self.layer.digest.to_string();
+        let actual = built.layer_digest.to_string();
+        Err(self.delivered("digest", expected, actual))
+    }
+
+    fn delivered(&self, what: &'static str, expected: String, actual: String) -> Error {
+        delivered(&self.layer, self.source.place(), what, expected, actual)
+    }
+}
+
+/// No entry has extended attributes, nor will one get the one that hides a lower directory.
+fn is_plain(toc: &Toc) -> bool {
+    toc.iter().all(|(_, entry)| {
+        entry.xattrs().next().is_none() && !entry.name().ends_with(b".wh..wh..opq")
+    })
+}
