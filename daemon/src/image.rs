@@ -105,3 +105,98 @@ fn malformed(label: &'static str, value: &str) -> LabelError {
         value: value.chars().take(128).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sha(letter: &str) -> String {
+        format!("sha256:{}", letter.repeat(64))
+    }
+
+    fn good() -> BTreeMap<String, String> {
+        let label = |key: &str, value: String| (key.to_owned(), value);
+        BTreeMap::from([
+            label(labels::IMAGE_REF, "registry.example/app:1".into()),
+            label(labels::MANIFEST_DIGEST, sha("a")),
+            label(labels::LAYER_DIGEST, sha("b")),
+        ])
+    }
+
+    fn check(key: &str, value: Option<&str>) -> Result<LayerRequest, LabelError> {
+        let mut labels = good();
+        match value {
+            Some(value) => labels.insert(key.to_owned(), value.to_owned()),
+            None => labels.remove(key),
+        };
+        LayerRequest::parse(&labels)
+    }
+
+    #[test]
+    fn a_layer_is_described_by_three_labels() {
+        let request = LayerRequest::parse(&good()).unwrap();
+        assert_eq!(request.image.repository(), "app");
+        assert_eq!(request.layer.as_ref(), sha("b"));
+        assert_eq!(
+            (request.size, request.index, request.above.len()),
+            (None, None, 0)
+        );
+    }
+
+    #[test]
+    fn a_missing_label_is_named_with_what_to_do() {
+        for key in [
+            labels::IMAGE_REF,
+            labels::MANIFEST_DIGEST,
+            labels::LAYER_DIGEST,
+        ] {
+            for value in [None, Some("")] {
+                let message = check(key, value).unwrap_err().to_string();
+                assert!(message.contains(key), "{message}");
+                assert!(
+                    message.contains("enable_remote_snapshot_annotations"),
+                    "{message}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_labels_are_refused_and_not_repeated_at_length() {
+        let traversal = format!("sha256:../../{}", "a".repeat(58));
+        let long = "x".repeat(1 << 20);
+        let sha512 = format!("sha512:{}", "a".repeat(128));
+        let upper = sha("A");
+        for value in [
+            "a",
+            "sha256:",
+            &traversal,
+            &long,
+            &sha512,
+            &upper,
+            "sha256:\0",
+        ] {
+            for key in [
+                labels::MANIFEST_DIGEST,
+                labels::LAYER_DIGEST,
+                labels::INDEX_DIGEST,
+            ] {
+                let message = check(key, Some(value)).unwrap_err().to_string();
+                assert!(message.len() < 400, "{}", message.len());
+            }
+        }
+        assert!(check(labels::IMAGE_REF, Some("no reference!")).is_err());
+        for value in ["-1", "1e3", "18446744073709551616", " 7"] {
+            assert!(check(labels::LAYER_SIZE, Some(value)).is_err(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn labels_that_only_hint_do_no_harm_when_they_are_cut_short() {
+        let layers = format!("{},{},sha256:abc", sha("b"), sha("c"));
+        let request = check(labels::IMAGE_LAYERS, Some(&layers)).unwrap();
+        assert_eq!(request.above.len(), 1);
+        assert_eq!(check(labels::LAYER_SIZE, Some("")).unwrap().size, None);
+        assert_eq!(check(labels::INDEX_DIGEST, Some("")).unwrap().index, None);
+    }
+}

@@ -16,7 +16,6 @@ mod flat;
 pub mod gzip;
 pub mod index;
 mod inflate;
-pub mod labels;
 mod limits;
 pub mod manifest;
 pub mod media_types;

@@ -47,12 +47,10 @@ pub(super) struct Found {
 
 /// Why an image is not loaded lazily; each way that was tried says its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NoIndex(pub(super) String);
-
-impl fmt::Display for NoIndex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+pub(super) struct NoIndex {
+    pub(super) reason: String,
+    /// There is, or may be, an index that cannot be used; somebody has to look at it.
+    pub(super) broken: bool,
 }
 
 /// A way that fails hands over to the next one: a dangling annotation must not hide a good referrer.
@@ -62,53 +60,81 @@ pub(super) async fn find(
     ways: Ways,
 ) -> Result<Found, NoIndex> {
     if let Some(digest) = &request.index {
-        return fetch(repository, digest, Way::Label).await.map_err(NoIndex);
+        let named = fetch(repository, digest, Way::Label).await;
+        return named.map_err(|reason| NoIndex {
+            reason,
+            broken: true,
+        });
     }
     let mut reasons = Vec::new();
+    let mut broken = false;
+    let mut note = |outcome: Result<Option<Found>, String>, absent: &str| match outcome {
+        Ok(Some(found)) => Some(found),
+        Ok(None) => {
+            reasons.push(absent.to_owned());
+            None
+        }
+        Err(reason) => {
+            reasons.push(reason);
+            broken = true;
+            None
+        }
+    };
     if ways.v2 {
-        match by_annotation(repository, request).await {
-            Ok(found) => return Ok(found),
-            Err(reason) => reasons.push(reason),
+        let outcome = by_annotation(repository, request).await;
+        if let Some(found) = note(outcome, "the image manifest names no index") {
+            return Ok(found);
         }
     }
     if ways.v1 {
-        match by_referrer(repository, request).await {
-            Ok(found) => return Ok(found),
-            Err(reason) => reasons.push(reason),
+        let outcome = by_referrer(repository, request).await;
+        if let Some(found) = note(
+            outcome,
+            "the image manifest has no index among its referrers",
+        ) {
+            return Ok(found);
         }
     }
     if reasons.is_empty() {
         reasons.push("pull_modes.soci_v1 and pull_modes.soci_v2 are both disabled".to_owned());
     }
-    Err(NoIndex(reasons.join("; ")))
+    Err(NoIndex {
+        reason: reasons.join("; "),
+        broken,
+    })
 }
 
-async fn by_annotation(repository: &Repository, request: &LayerRequest) -> Result<Found, String> {
+async fn by_annotation(
+    repository: &Repository,
+    request: &LayerRequest,
+) -> Result<Option<Found>, String> {
     let manifest = manifest(repository, &request.manifest).await?;
-    let annotation = manifest
-        .annotations()
-        .as_ref()
-        .and_then(|annotations| annotations.get(annotations::INDEX_DIGEST))
-        .ok_or("the image manifest names no index")?;
+    let annotations = manifest.annotations().as_ref();
+    let Some(annotation) = annotations.and_then(|all| all.get(annotations::INDEX_DIGEST)) else {
+        return Ok(None);
+    };
     let digest = annotation.parse().map_err(|_| {
         format!("the image manifest names the index {annotation:?}, which is no digest")
     })?;
-    fetch(repository, &digest, Way::Annotation).await
+    fetch(repository, &digest, Way::Annotation).await.map(Some)
 }
 
-async fn by_referrer(repository: &Repository, request: &LayerRequest) -> Result<Found, String> {
+async fn by_referrer(
+    repository: &Repository,
+    request: &LayerRequest,
+) -> Result<Option<Found>, String> {
     let referrers = repository
         .referrers(&request.manifest, media_types::INDEX_V1)
         .await
         .map_err(|error| format!("the referrers cannot be listed: {error}"))?;
-    let mut last = "the image manifest has no index among its referrers".to_owned();
+    let mut failure = None;
     for referrer in referrers.iter().take(MAX_REFERRERS) {
         match fetch(repository, referrer.digest(), Way::Referrer).await {
-            Ok(found) => return Ok(found),
-            Err(reason) => last = reason,
+            Ok(found) => return Ok(Some(found)),
+            Err(reason) => failure = Some(reason),
         }
     }
-    Err(last)
+    failure.map_or(Ok(None), Err)
 }
 
 async fn fetch(repository: &Repository, digest: &Digest, way: Way) -> Result<Found, String> {

@@ -12,7 +12,7 @@ use registry::Registry;
 use tokio::sync::Semaphore;
 
 use super::LayerRequest;
-use super::discovery::{self, Found, Ways};
+use super::discovery::{self, Found, NoIndex, Ways};
 use super::open::{Opener, Origin, Served};
 
 /// How long a failure is remembered: long enough for the other layers of the same pull, short enough
@@ -146,13 +146,13 @@ impl Images {
                     found,
                 }))
             }
-            Err(reason) => {
-                tracing::info!(
-                    image,
-                    %manifest,
-                    %reason,
-                    "image has no usable SOCI index: its layers are left to containerd",
-                );
+            Err(NoIndex { reason, broken }) => {
+                let way = "its layers are left to containerd";
+                if broken {
+                    tracing::warn!(image, %manifest, reason, "image has no usable SOCI index: {way}");
+                } else {
+                    tracing::info!(image, %manifest, reason, "image has no SOCI index: {way}");
+                }
                 Err(format!("the image has no usable SOCI index: {reason}").into())
             }
         }
@@ -172,17 +172,19 @@ impl Images {
             }
             Some(descriptor) => {
                 let lazily = self.opener.lazily(&image.origin, index, descriptor, size);
-                match tokio::time::timeout(self.options.mount_timeout, lazily).await {
+                let reason = match tokio::time::timeout(self.options.mount_timeout, lazily).await {
                     Ok(Ok(served)) => return Ok(served),
                     Ok(Err(reason)) => reason,
                     Err(_) => format!(
                         "it could not be resolved within mount_timeout_sec = {}",
                         self.options.mount_timeout.as_secs()
                     ),
-                }
+                };
+                // The other reasons are how the index was made; this one is for somebody to look at.
+                tracing::warn!(image = image.origin.image, %layer, reason, "layer cannot be loaded lazily");
+                reason
             }
         };
-        tracing::info!(image = image.origin.image, %layer, reason, "layer is pulled whole");
         match self
             .opener
             .pulled(&image.origin, &layer, reason.clone())
