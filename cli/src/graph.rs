@@ -24,7 +24,6 @@ pub(crate) struct Copying {
 
 /// Is told of every content, in no particular order.
 pub(crate) trait Observer: Send + Sync {
-    fn started(&self, _content: &Content) {}
     fn done(&self, _content: &Content, _written: Written) {}
 }
 
@@ -49,7 +48,6 @@ impl Copying {
             } else {
                 self.below(root, &json).await?;
             }
-            self.observer.started(root);
             let written = self.to.write(root, json, Labels::new()).await?;
             self.observer.done(root, written);
             Ok(())
@@ -68,7 +66,6 @@ impl Copying {
         blobs.retain(|blob| seen.insert(blob.digest.clone()));
         stream::iter(blobs.iter().map(Ok))
             .try_for_each_concurrent(self.width.max(1), |blob| async move {
-                self.observer.started(blob);
                 let written = self.to.copy(blob, &self.from).await?;
                 self.observer.done(blob, written);
                 Ok(())

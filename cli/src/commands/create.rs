@@ -37,7 +37,10 @@ pub(super) async fn run(global: &Global, output: Output, args: Create) -> Result
     }
     if global.content_store == crate::args::ContentStore::Containerd {
         let labels = labels::image(indexes.iter().map(|index| &index.content));
-        local.containerd.label_image(&args.image, &labels).await?;
+        local
+            .containerd
+            .label_image(&args.image, &image.root, &labels)
+            .await?;
     }
     let records = local::records(&built, args.build.span_size, &image.root.digest, |built| {
         built.variant.manifest.digest.clone()

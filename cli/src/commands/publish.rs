@@ -171,15 +171,16 @@ async fn known(
     let source: Arc<dyn Source> = Arc::new(remote.clone());
     let mut known = Known::new(source.clone());
     let mut indexes = Vec::new();
-    match version {
-        SociVersion::V1 => {
-            for platform in image.platforms(selection)? {
-                if let Some(listed) = image.listed.find(&platform) {
-                    indexes.extend(remote.indexes(listed.digest).await?);
-                }
+    // Both versions have the same zTOCs, as long as they are in the same repository.
+    if version == SociVersion::V1 || target.holds_image {
+        for platform in image.platforms(selection)? {
+            if let Some(listed) = image.listed.find(&platform) {
+                indexes.extend(remote.indexes(listed.digest).await?);
             }
         }
-        SociVersion::V2 => match Image::load(&*source, &remote.reference().to_string()).await {
+    }
+    if version == SociVersion::V2 {
+        match Image::load(&*source, &remote.reference().to_string()).await {
             Ok(earlier) => {
                 let listed = earlier.listed.listed();
                 let listed = listed.filter(|listed| *listed.role == Role::SociIndex);
@@ -190,7 +191,7 @@ async fn known(
             // What is there under this tag is no image, and about to be replaced.
             Err(Error::Malformed { .. } | Error::Format { .. }) => {}
             Err(error) => return Err(error),
-        },
+        }
     }
     for index in indexes {
         if let Some(json) = source.read(&index).await? {

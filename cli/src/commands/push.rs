@@ -35,20 +35,16 @@ struct Pushed {
 struct Lines(Output);
 
 impl Observer for Lines {
-    fn started(&self, content: &Content) {
-        let digest = &content.digest;
-        // A closed standard output ends the command elsewhere.
-        let _ = self
-            .0
-            .line(&format!("pushing artifact with digest: {digest}"));
-    }
-
     fn done(&self, content: &Content, written: Written) {
         let digest = &content.digest;
-        let _ = self.0.line(&match written {
-            Written::New => format!("successfully pushed artifact with digest: {digest}"),
+        let lines = match written {
+            Written::New => format!(
+                "pushing artifact with digest: {digest}\nsuccessfully pushed artifact with digest: {digest}"
+            ),
             Written::Present => format!("skipped artifact with digest: {digest}"),
-        });
+        };
+        // A closed standard output ends the command elsewhere.
+        let _ = self.0.line(&lines);
     }
 }
 
@@ -145,7 +141,6 @@ impl Pushing<'_> {
         let copying = self.copying(&self.artifacts, lines.clone());
         let json = read(&*self.artifacts, &index).await?;
         copying.below(&index, &json).await?;
-        lines.started(&index);
         let written = self.remote.write(&index, json, Labels::new()).await?;
         lines.done(&index, written);
         pushed.skipped = false;

@@ -85,12 +85,19 @@ impl Containerd {
     }
 
     /// Adds labels to an image record.
-    pub(crate) async fn label_image(&self, name: &str, labels: &Labels) -> Result<(), Error> {
+    pub(crate) async fn label_image(
+        &self,
+        name: &str,
+        target: &Content,
+        labels: &Labels,
+    ) -> Result<(), Error> {
         let keys = labels.keys().map(|key| format!("labels.{key}"));
         let request = UpdateImageRequest {
             image: Some(Image {
                 name: name.to_owned(),
                 labels: labels.clone().into_iter().collect(),
+                // Not part of the update; yet containerd 2.3 crashes where it is missing.
+                target: Some(descriptor(target)),
                 ..Image::default()
             }),
             update_mask: Some(channel::mask(keys)),
@@ -115,12 +122,7 @@ impl Containerd {
     pub(crate) async fn point(&self, name: &str, target: &Content) -> Result<(), Error> {
         let image = Some(Image {
             name: name.to_owned(),
-            target: Some(types::Descriptor {
-                media_type: target.media_type.clone(),
-                digest: target.digest.to_string(),
-                size: channel::signed(target.size),
-                ..types::Descriptor::default()
-            }),
+            target: Some(descriptor(target)),
             ..Image::default()
         });
         let epoch = channel::source_date_epoch();
@@ -141,6 +143,15 @@ impl Containerd {
         let answer = self.client.images().update(update).await;
         answer.map_err(|status| self.client.failed("image record", &status))?;
         Ok(())
+    }
+}
+
+fn descriptor(content: &Content) -> types::Descriptor {
+    types::Descriptor {
+        media_type: content.media_type.clone(),
+        digest: content.digest.to_string(),
+        size: channel::signed(content.size),
+        ..types::Descriptor::default()
     }
 }
 
