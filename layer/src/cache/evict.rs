@@ -1,11 +1,12 @@
 //! Makes room: first layers nobody has mounted, the oldest first, then the spans used longest ago.
 
-use super::pool::remove_dir;
+use super::scratch::remove_dir;
 use super::shelves::Shelves;
+use super::store::Store;
 use std::path::Path;
 
 /// Down to 90 % of the quota, so that the next span does not evict again. Returns the bytes given back. Blocks.
-pub(super) fn make_room(shelves: &Shelves, root: &Path, quota: u64) -> u64 {
+pub(super) fn make_room(shelves: &Shelves<Store>, root: &Path, quota: u64) -> u64 {
     let before = shelves.used();
     if before <= quota {
         return 0;
@@ -25,7 +26,7 @@ pub(super) fn make_room(shelves: &Shelves, root: &Path, quota: u64) -> u64 {
     before.saturating_sub(shelves.used())
 }
 
-fn evict_spans(shelves: &Shelves, target: u64) {
+fn evict_spans(shelves: &Shelves<Store>, target: u64) {
     let stores = shelves.in_use();
     let disks: Vec<_> = stores
         .iter()

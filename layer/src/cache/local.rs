@@ -2,8 +2,9 @@
 
 use super::disk;
 use super::key::Key;
-use super::pool::{Cache, SCRATCH, remove_dir};
+use super::pool::Cache;
 use super::records::{self, Checksum, Identity};
+use super::scratch::{SCRATCH, remove_dir};
 use crate::error::Error;
 use oci_spec::image::Digest;
 use soci::tar::Scanner;

@@ -7,6 +7,7 @@ mod local;
 mod memory;
 mod pool;
 mod records;
+mod scratch;
 mod shelves;
 mod store;
 mod trouble;

@@ -4,6 +4,7 @@ use super::disk::{self, Disk, Loaded};
 use super::evict;
 use super::key::Key;
 use super::memory::Memory;
+use super::scratch::SCRATCH;
 use super::shelves::Shelves;
 use super::store::Store;
 use super::trouble::Trouble;
@@ -23,8 +24,6 @@ use tokio::sync::{Notify, Semaphore};
 
 /// What a fetch weighs is counted in these.
 const KIB: u64 = 1024;
-/// Directories on their way in or out; swept at start.
-pub(super) const SCRATCH: char = '.';
 
 #[derive(Clone, Debug)]
 pub struct CacheOptions {
@@ -61,7 +60,7 @@ pub struct Usage {
 pub struct Cache {
     pub(super) root: PathBuf,
     options: CacheOptions,
-    pub(super) shelves: Arc<Shelves>,
+    pub(super) shelves: Arc<Shelves<Store>>,
     memory: Arc<Memory>,
     clock: Arc<AtomicU64>,
     stores: AtomicU64,
@@ -164,7 +163,7 @@ impl Cache {
         } else {
             None
         };
-        Ok(self.shelves.open(Store {
+        let store = Store {
             number: self.stores.fetch_add(1, Ordering::Relaxed),
             key,
             table: Arc::clone(table),
@@ -173,7 +172,9 @@ impl Cache {
             memory: Arc::clone(&self.memory),
             clock: Arc::clone(&self.clock),
             shelves: Arc::clone(&self.shelves),
-        }))
+        };
+        let (key, resident) = (store.key.clone(), store.resident());
+        Ok(self.shelves.open(&key, resident, store))
     }
 
     /// A failing disk costs the next reader a fetch, not this one its bytes. Blocks.
@@ -239,20 +240,8 @@ impl Cache {
 
 const MAX_PERMITS: u32 = u32::MAX >> 4;
 
-/// Renamed first: whoever opens the name meanwhile finds all of it or nothing.
-pub(super) fn remove_dir(dir: &Path) -> io::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let scratch = dir.with_file_name(format!("{SCRATCH}old-{number}"));
-    match fs::rename(dir, &scratch) {
-        Ok(()) => fs::remove_dir_all(scratch),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 /// What cannot be looked at is left alone.
-fn take_over(root: &Path, shelves: &Shelves) -> io::Result<()> {
+fn take_over(root: &Path, shelves: &Shelves<Store>) -> io::Result<()> {
     for layer in fs::read_dir(root)?.flatten() {
         let Ok(layer_name) = layer.file_name().into_string() else {
             continue;

@@ -1,22 +1,20 @@
 //! Which layers' files exist, which of them are in use, and how much they hold together.
 
 use super::key::Key;
-use super::store::Store;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-#[derive(Default)]
-pub(crate) struct Shelves {
+/// `S` is a layer's files while they are in use; it knows its shelf, the shelf knows nothing of it.
+pub(crate) struct Shelves<S> {
     used: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<State<S>>,
 }
 
-#[derive(Default)]
-struct State {
-    open: HashMap<Key, Weak<Store>>,
+struct State<S> {
+    open: HashMap<Key, Weak<S>>,
     closed: HashMap<Key, Closed>,
 }
 
@@ -25,7 +23,20 @@ struct Closed {
     since: SystemTime,
 }
 
-impl Shelves {
+impl<S> Default for Shelves<S> {
+    fn default() -> Self {
+        let state = State {
+            open: HashMap::new(),
+            closed: HashMap::new(),
+        };
+        Shelves {
+            used: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
+    }
+}
+
+impl<S> Shelves<S> {
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -43,25 +54,25 @@ impl Shelves {
             });
     }
 
-    pub(super) fn find(&self, key: &Key) -> Option<Arc<Store>> {
+    pub(super) fn find(&self, key: &Key) -> Option<Arc<S>> {
         self.state.lock().open.get(key).and_then(Weak::upgrade)
     }
 
     /// The store that others see: this one, unless somebody was faster.
-    pub(super) fn open(&self, store: Store) -> Arc<Store> {
+    pub(super) fn open(&self, key: &Key, resident: u64, store: S) -> Arc<S> {
         let mut state = self.state.lock();
-        if let Some(other) = state.open.get(&store.key).and_then(Weak::upgrade) {
+        if let Some(other) = state.open.get(key).and_then(Weak::upgrade) {
             drop(state);
             // Its drop would subtract what was never added.
-            self.add(store.resident());
+            self.add(resident);
             return other;
         }
-        if let Some(closed) = state.closed.remove(&store.key) {
+        if let Some(closed) = state.closed.remove(key) {
             self.subtract(closed.bytes);
         }
-        self.add(store.resident());
+        self.add(resident);
         let store = Arc::new(store);
-        state.open.insert(store.key.clone(), Arc::downgrade(&store));
+        state.open.insert(key.clone(), Arc::downgrade(&store));
         store
     }
 
@@ -119,7 +130,7 @@ impl Shelves {
         Some(key)
     }
 
-    pub(super) fn in_use(&self) -> Vec<Arc<Store>> {
+    pub(super) fn in_use(&self) -> Vec<Arc<S>> {
         self.state
             .lock()
             .open

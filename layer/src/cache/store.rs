@@ -23,7 +23,7 @@ pub(crate) struct Store {
     pub(super) memory: Arc<Memory>,
     /// Moves with every span that comes in: the time by which the least recently used is found.
     pub(super) clock: Arc<AtomicU64>,
-    pub(super) shelves: Arc<Shelves>,
+    pub(super) shelves: Arc<Shelves<Store>>,
 }
 
 impl Store {

@@ -13,7 +13,9 @@
 
 mod background;
 mod cache;
+mod entries;
 mod local;
 mod reads;
 mod support;
 mod tree;
+mod union;
