@@ -48,6 +48,8 @@ pub(crate) struct Trial {
     pub(crate) first_line: Duration,
     /// Over the link by then.
     pub(crate) bytes: u64,
+    /// The most memory the snapshotter held, in bytes; containerd's own does not count.
+    pub(crate) memory: Option<u64>,
 }
 
 pub(crate) fn run(image: &str, mode: &Mode, shape: Shape) -> Result<Trial> {
@@ -92,10 +94,15 @@ pub(crate) fn run(image: &str, mode: &Mode, shape: Shape) -> Result<Trial> {
         image.name(),
         stack.logs()
     );
+    let memory = match mode {
+        Mode::Normal => None,
+        Mode::Lazy | Mode::Peer(_) => Some(peak_memory(stack.snapshotter.pid())?),
+    };
     Ok(Trial {
         pull,
         first_line,
         bytes,
+        memory,
     })
 }
 
@@ -121,6 +128,15 @@ fn first_line(container: &mut std::process::Child, prints: &str) -> Result<bool>
     // Both end with the container; nothing is read twice.
     drop(watchers);
     Ok(came)
+}
+
+fn peak_memory(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
+        .context("no VmHWM")?;
+    Ok(kilobytes.trim().parse::<u64>()? * 1024)
 }
 
 /// The registry and the unpacked files of an earlier start must not help this one.

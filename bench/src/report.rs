@@ -23,6 +23,7 @@ pub(crate) fn median(trials: &[Trial]) -> Trial {
         pull: middle(trials.iter().map(|trial| trial.pull)),
         first_line: middle(trials.iter().map(|trial| trial.first_line)),
         bytes: middle(trials.iter().map(|trial| trial.bytes)),
+        memory: middle(trials.iter().map(|trial| trial.memory)),
     }
 }
 
@@ -31,19 +32,23 @@ pub(crate) fn table(title: &str, rows: &[Row]) -> String {
     let mut text = format!("{title}\n\n");
     let _ = writeln!(
         text,
-        "{:<10} {:<12} {:>8} {:>12} {:>10} {:>8}",
-        "image", "", "pull", "first line", "MB", "times"
+        "{:<10} {:<12} {:>8} {:>12} {:>12} {:>8} {:>8}",
+        "image", "", "pull", "first line", "over link", "times", "memory"
     );
     for row in rows {
         let _ = writeln!(
             text,
-            "{:<10} {:<12} {:>6.1} s {:>10.1} s {:>10.1} {:>7.1}x",
+            "{:<10} {:<12} {:>6.1} s {:>10.1} s {:>9.1} MB {:>7.1}x {:>8}",
             row.image,
             row.mode,
             row.median.pull.as_secs_f64(),
             row.median.first_line.as_secs_f64(),
             megabytes(row.median.bytes),
             ratio(normal(rows, row), row.median.first_line),
+            row.median.memory.map_or_else(
+                || "-".to_owned(),
+                |bytes| format!("{:.0} MB", megabytes(bytes))
+            ),
         );
     }
     text
