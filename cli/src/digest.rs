@@ -56,7 +56,7 @@ pub(crate) fn delivered(
     actual: String,
 ) -> Error {
     Error::Delivered {
-        layer: content.digest.clone(),
+        layer: content.digest.to_string(),
         place,
         what,
         expected,

@@ -36,18 +36,18 @@ pub(crate) enum Error {
     )]
     NotALayer {
         image: String,
-        layer: Digest,
+        layer: String,
         media_type: String,
     },
     #[error("layer {layer} of {image}: {source}")]
     Layer {
         image: String,
-        layer: Digest,
-        source: BuildError,
+        layer: String,
+        source: Box<BuildError>,
     },
     #[error("layer {layer}: {place} delivered {what} {actual} instead of {expected}")]
     Delivered {
-        layer: Digest,
+        layer: String,
         place: String,
         what: &'static str,
         expected: String,

@@ -72,7 +72,7 @@ impl Pipeline {
                 LayerPlan::NotALayer => {
                     return Err(Error::NotALayer {
                         image: image.to_owned(),
-                        layer: layer.digest.clone(),
+                        layer: layer.digest.to_string(),
                         media_type: layer.media_type.clone(),
                     });
                 }

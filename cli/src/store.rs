@@ -1,5 +1,6 @@
 //! Where images live: containerd, OCI layouts, archives, registries.
 
+mod apart;
 mod archive;
 pub(crate) mod containerd;
 mod directory;

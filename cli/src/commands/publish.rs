@@ -194,10 +194,10 @@ async fn known(
         }
     }
     for index in indexes {
-        if let Some(json) = source.read(&index).await? {
-            if let Ok(manifest) = parse(&index, &json) {
-                known.add_index(&manifest, span_size)?;
-            }
+        if let Some(json) = source.read(&index).await?
+            && let Ok(manifest) = parse(&index, &json)
+        {
+            known.add_index(&manifest, span_size)?;
         }
     }
     Ok(known)

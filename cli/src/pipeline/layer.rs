@@ -36,17 +36,16 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) async fn run(&self) -> Result<Fate, Error> {
-        if let Some((ztoc, store)) = self.known.find(&self.layer.digest).await? {
-            if let Some(indexed) = self.reuse(ztoc, &store).await? {
-                return Ok(Fate::Indexed(indexed));
-            }
+        if let Some((ztoc, store)) = self.known.find(&self.layer.digest).await?
+            && let Some(indexed) = self.reuse(ztoc, &store).await?
+        {
+            return Ok(Fate::Indexed(indexed));
         }
         let built = match self.build().await {
             Ok(built) => built,
-            Err(Error::Layer {
-                source: source @ (BuildError::Unsupported { .. } | BuildError::Limit { .. }),
-                ..
-            }) => return Ok(Fate::Skipped(source.to_string())),
+            Err(Error::Layer { source, .. }) if is_unsupported(&source) => {
+                return Ok(Fate::Skipped(source.to_string()));
+            }
             Err(error) => return Err(error),
         };
         let ztoc = Content::new(
@@ -128,8 +127,8 @@ impl Job {
         fed?;
         let built = built.map_err(|source| Error::Layer {
             image: self.image.clone(),
-            layer: self.layer.digest.clone(),
-            source,
+            layer: self.layer.digest.to_string(),
+            source: Box::new(source),
         })?;
         self.compare(&built)?;
         Ok(built)
@@ -178,4 +177,12 @@ fn is_plain(toc: &Toc) -> bool {
     toc.iter().all(|(_, entry)| {
         entry.xattrs().next().is_none() && !entry.name().ends_with(b".wh..wh..opq")
     })
+}
+
+/// The layer is sound, and works without an index.
+fn is_unsupported(error: &BuildError) -> bool {
+    matches!(
+        error,
+        BuildError::Unsupported { .. } | BuildError::Limit { .. }
+    )
 }

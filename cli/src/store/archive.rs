@@ -12,8 +12,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter};
 use tokio::sync::Mutex;
 
+use super::apart::blob;
 use super::directory::{LAYOUT, index_json, readable};
-use super::layout::blob;
 use super::sink::{Labels, Sink, Written};
 use super::source::{Chunks, Source};
 use crate::content::Content;

@@ -12,7 +12,7 @@ use soci::canonical::{self, Index};
 use soci::media_types;
 use tokio::io::AsyncWriteExt;
 
-use super::layout::blob;
+use super::apart::blob;
 use super::sink::{Labels, Sink, Written};
 use super::source::{Chunks, Source};
 use crate::content::Content;

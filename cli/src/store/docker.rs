@@ -6,8 +6,8 @@ use sha2::{Digest as _, Sha256};
 use soci::canonical::{self, Descriptor, MAX_LEN, Manifest};
 use soci::media_types;
 
+use super::apart::Apart;
 use super::files::Files;
-use super::layout::Apart;
 use crate::content::Content;
 use crate::digest;
 use crate::error::Error;

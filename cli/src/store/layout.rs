@@ -1,15 +1,14 @@
 //! Images in OCI layouts and docker archives, in a directory or a tar.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt};
-use oci_spec::image::Digest;
 use soci::canonical::{self, Index, MAX_LEN};
 use soci::media_types;
 
+use super::apart::{Apart, blob};
 use super::docker;
 use super::files::Files;
 use super::source::{Chunks, Source};
@@ -22,13 +21,6 @@ pub(crate) struct Layout {
     root: Content,
     /// What the layout does not hold as a file named by its digest.
     apart: Apart,
-}
-
-/// Contents that are not where a layout has them.
-#[derive(Default)]
-pub(super) struct Apart {
-    pub(super) bytes: HashMap<Digest, Bytes>,
-    pub(super) files: HashMap<Digest, String>,
 }
 
 impl Layout {
@@ -56,10 +48,6 @@ impl Layout {
         let apart = self.apart.files.get(&content.digest);
         apart.cloned().unwrap_or_else(|| blob(&content.digest))
     }
-}
-
-pub(super) fn blob(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm(), digest.digest())
 }
 
 /// The manifest or index that `index.json` stands for. Listed manifests that the layout does not hold are

@@ -247,7 +247,7 @@ impl Remote {
             .into_iter()
             .map(|found| {
                 Content::new(
-                    &found.media_type().to_string(),
+                    found.media_type().as_ref(),
                     found.digest().clone(),
                     found.size(),
                 )

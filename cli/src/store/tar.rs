@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::error::Error;
 
 const BLOCK: u64 = 512;
+const HEADER: usize = 512;
 
 /// An image has far fewer files; more of them would only fill memory.
 const MAX_FILES: usize = 1 << 20;
@@ -41,7 +42,7 @@ pub(super) fn places(file: File, path: &Path) -> Result<HashMap<String, Place>, 
     let mut over = Override::default();
     let mut position: u64 = 0;
     loop {
-        let mut header = [0; BLOCK as usize];
+        let mut header = [0; HEADER];
         match reader.read_exact(&mut header) {
             Ok(()) => {}
             // Some writers leave the trailer out.
