@@ -1,6 +1,7 @@
 //! A piece of an image, named by its digest.
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use oci_spec::image::Digest;
 use soci::canonical::{self, Descriptor};
 use soci::media_types;
@@ -14,6 +15,9 @@ pub(crate) struct Content {
     pub digest: Digest,
     pub size: u64,
 }
+
+/// The bytes of a content as they arrive, not verified.
+pub(crate) type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
 /// Largest content that is read at once: a zTOC. Layers are streamed.
 pub(crate) const MAX_BLOB: u64 = 256 << 20;

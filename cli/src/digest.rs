@@ -6,9 +6,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use sha2::{Digest as _, Sha256};
 
-use crate::content::Content;
+use crate::content::{Chunks, Content};
 use crate::error::Error;
-use crate::store::source::Chunks;
 
 /// `sha256:` and the sum in hexadecimal.
 pub(crate) fn text(sum: &[u8]) -> String {

@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 use super::apart::blob;
 use super::directory::{LAYOUT, index_json, readable};
 use super::sink::{Labels, Sink, Written};
-use super::source::{Chunks, Source};
-use crate::content::Content;
+use super::source::Source;
+use crate::content::{Chunks, Content};
 use crate::digest;
 use crate::error::Error;
 

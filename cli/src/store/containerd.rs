@@ -16,8 +16,8 @@ use proto::images::v1::{
 use proto::types;
 
 use super::sink::{Labels, Sink, Written};
-use super::source::{Chunks, Source, read};
-use crate::content::Content;
+use super::source::{Source, read};
+use crate::content::{Chunks, Content};
 use crate::error::Error;
 use channel::Client;
 pub(crate) use lease::Lease;

@@ -14,8 +14,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::apart::blob;
 use super::sink::{Labels, Sink, Written};
-use super::source::{Chunks, Source};
-use crate::content::Content;
+use super::source::Source;
+use crate::content::{Chunks, Content};
 use crate::digest;
 use crate::error::Error;
 

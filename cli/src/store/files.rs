@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::task::spawn_blocking;
 
-use super::source::Chunks;
 use super::tar::{self, Place};
+use crate::content::Chunks;
 use crate::error::Error;
 
 /// Read at once from a file.

@@ -11,8 +11,8 @@ use soci::media_types;
 use super::apart::{Apart, blob};
 use super::docker;
 use super::files::Files;
-use super::source::{Chunks, Source};
-use crate::content::Content;
+use super::source::Source;
+use crate::content::{Chunks, Content};
 use crate::error::Error;
 
 /// One image of a layout.

@@ -11,8 +11,8 @@ use oci_spec::image::Digest;
 use registry::{BlobBody, BlobStream, Pushed, Registry, Repository};
 
 use super::sink::{Labels, Sink, Written};
-use super::source::{Chunks, Source};
-use crate::content::Content;
+use super::source::Source;
+use crate::content::{Chunks, Content};
 use crate::digest;
 use crate::error::Error;
 

@@ -2,13 +2,9 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
 
-use crate::content::Content;
+use crate::content::{Chunks, Content};
 use crate::error::Error;
-
-/// The bytes of a content as they arrive, not verified.
-pub(crate) type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
 pub(crate) trait Source: Send + Sync {
     /// Names the store in messages.

@@ -6,9 +6,8 @@ use oci_spec::image::Digest;
 use proto::content::v1::{InfoRequest, ListContentRequest, ReadContentRequest};
 
 use super::channel::{Client, signed};
-use crate::content::Content;
+use crate::content::{Chunks, Content};
 use crate::error::Error;
-use crate::store::source::Chunks;
 
 /// The size of a content, if it is there.
 pub(super) async fn size(client: &Client, content: &Content) -> Result<Option<u64>, Error> {
