@@ -128,15 +128,14 @@ impl Inner {
             .records
             .write(id, &record)
             .map_err(|error| error.to_string())?;
-        // An index that wrongly promises that there are none must not uncover what a directory hides.
-        let xattrs = record.xattrs || layer.tree().has_opaque_directories();
-        let options = fuse::Options {
-            xattrs,
-            ..self.parts.fuse.clone()
-        };
         self.state.lock().recorded.insert(id, record);
-        let mount = Mount::new(Arc::clone(&layer), fs, &options, self.parts.runtime.clone())
-            .map_err(|error| error.to_string())?;
+        let mount = Mount::new(
+            Arc::clone(&layer),
+            fs,
+            &self.parts.fuse,
+            self.parts.runtime.clone(),
+        )
+        .map_err(|error| error.to_string())?;
         self.parts.background.add(&layer);
         self.state.lock().live.insert(id, Live { mount, layer });
         Ok(())

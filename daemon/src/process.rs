@@ -137,7 +137,6 @@ fn layer_options(config: &Config) -> layer::Options {
         outage: Duration::from_secs(config.fuse.read_deadline_sec),
         tree: layer::TreeOptions {
             userxattr: crate::overlay::needs_userxattr(),
-            ..layer::TreeOptions::default()
         },
     }
 }

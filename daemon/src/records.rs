@@ -88,7 +88,6 @@ mod tests {
             image: image.into(),
             layer,
             ztoc: None,
-            xattrs: true,
         }
     }
 

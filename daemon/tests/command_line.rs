@@ -31,7 +31,13 @@ fn file(dir: &Path, text: &str) -> String {
 fn the_version_and_the_help_are_printed() {
     assert!(stdout(&run(&["--version"], &[])).contains(env!("CARGO_PKG_VERSION")));
     let help = stdout(&run(&["--help"], &[]));
-    for flag in ["--address", "--config", "--log-level", "--root", "SOCI_SNAPSHOTTER_ROOT"] {
+    for flag in [
+        "--address",
+        "--config",
+        "--log-level",
+        "--root",
+        "SOCI_SNAPSHOTTER_ROOT",
+    ] {
         assert!(help.contains(flag), "{flag} is not in {help}");
     }
 }
@@ -53,9 +59,16 @@ fn a_misspelt_key_stops_the_start_and_names_the_right_one() {
     let dir = tempfile::tempdir().unwrap();
     let config = file(dir.path(), "[background_fetch]\ndisabled = true\n");
     let root = dir.path().join("root");
-    let output = run(&["--config", &config, "--root", root.to_str().unwrap()], &[]);
+    let output = run(
+        &["--config", &config, "--root", root.to_str().unwrap()],
+        &[],
+    );
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("`background_fetch.disable`"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("`background_fetch.disable`"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!root.exists());
 }
 

@@ -33,6 +33,8 @@ struct Shared {
 
 pub(crate) struct Filesystem {
     layer: Arc<Layer>,
+    /// False: no inode has any, and the kernel learns so from its first question.
+    xattrs: bool,
     device: Arc<Device>,
     runtime: Handle,
     waiting: Arc<Waiting>,
@@ -54,6 +56,7 @@ impl Filesystem {
             overdue: Overdue::default(),
         };
         Filesystem {
+            xattrs: layer.tree().has_xattrs(),
             layer,
             device,
             runtime,
@@ -102,7 +105,7 @@ impl Filesystem {
             Request::Readdirplus(window) => self.list(inode, window, Form::WithAttributes, reply),
             Request::Statfs => reply.data(self.statfs().as_bytes()),
             // ENOSYS: the kernel does not ask again and says EOPNOTSUPP.
-            Request::Getxattr { .. } | Request::Listxattr { .. } if !self.shared.options.xattrs => {
+            Request::Getxattr { .. } | Request::Listxattr { .. } if !self.xattrs => {
                 reply.fail(Errno::ENOSYS);
             }
             Request::Getxattr { name, size } => match self.layer.tree().xattr(inode, name) {

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Show extended attributes. Off, the kernel asks once and never again.
-    pub xattrs: bool,
     /// How long a read may wait for its bytes before it fails.
     pub deadline: Duration,
     /// How far the kernel reads ahead of a sequential reader, in KiB.
@@ -15,7 +13,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            xattrs: true,
             deadline: Duration::from_secs(120),
             read_ahead: 512,
         }

@@ -30,8 +30,6 @@ pub struct Record {
     pub layer: Digest,
     /// `None` for a layer that was pulled whole.
     pub ztoc: Option<Digest>,
-    /// False: no file of the layer has extended attributes, and the kernel need not ask.
-    pub xattrs: bool,
 }
 
 /// A layer ready to be mounted.
@@ -96,7 +94,6 @@ impl Opener {
             image: origin.image.clone(),
             layer: descriptor.layer.clone(),
             ztoc: Some(descriptor.digest.clone()),
-            xattrs: !descriptor.disable_xattrs,
         };
         if let Some(layer) = self.shared(&record) {
             return Ok(Served {
@@ -148,7 +145,6 @@ impl Opener {
             image: origin.image.clone(),
             layer: layer.clone(),
             ztoc: None,
-            xattrs: true,
         };
         let opened = match self.shared(&record) {
             Some(layer) => layer,

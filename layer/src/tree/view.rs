@@ -22,8 +22,6 @@ const EPOCH: Mtime = Mtime {
 pub struct TreeOptions {
     /// The overlay is mounted with `userxattr`: opaque directories say so in `user.overlay.opaque`.
     pub userxattr: bool,
-    /// The index says that no entry of this layer has extended attributes.
-    pub disable_xattrs: bool,
 }
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -113,12 +111,9 @@ impl Tree {
         &self.toc
     }
 
-    /// Whether a directory hides what lies below it in other layers, which only an extended attribute tells.
-    pub fn has_opaque_directories(&self) -> bool {
-        self.index
-            .nodes
-            .iter()
-            .any(|node| node.shape == Shape::OpaqueDir)
+    /// Whether any inode has extended attributes. Looks at all of them: ask once.
+    pub fn has_xattrs(&self) -> bool {
+        (1..=self.inodes()).any(|inode| self.xattrs(Inode(inode)).next().is_some())
     }
 
     pub fn lookup(&self, parent: Inode, name: &[u8]) -> Option<Inode> {
@@ -199,8 +194,7 @@ impl Tree {
         let synthesized = known
             .filter(|(_, node)| node.shape == Shape::OpaqueDir)
             .map(|_| (opaque, b"y".as_slice()));
-        let stored =
-            known.filter(|(_, node)| !self.options.disable_xattrs && node.shape != Shape::Whiteout);
+        let stored = known.filter(|(_, node)| node.shape != Shape::Whiteout);
         stored
             .into_iter()
             .flat_map(move |(number, node)| self.stored_xattrs(number, node))

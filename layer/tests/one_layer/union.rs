@@ -51,11 +51,9 @@ fn opaque_directories_say_so() {
             "3 -640 1:2 1 /e/f",
         ],
     );
-    let options = TreeOptions {
-        userxattr: true,
-        disable_xattrs: true,
-    };
+    let options = TreeOptions { userxattr: true };
     let tree = Tree::build(toc(&members), &options).unwrap();
+    assert!(tree.has_xattrs());
     assert!(show(&tree)[0].ends_with("/ user.overlay.opaque=y"));
     // Also where the directory's own entry comes later.
     check(
@@ -143,18 +141,12 @@ fn attributes_add_up_and_the_last_value_counts() {
             "2 d750 1:2 2 /d user.fine=1 user.overlay.opaque=y",
         ],
     );
-    let options = TreeOptions {
-        userxattr: true,
-        ..TreeOptions::default()
-    };
+    let options = TreeOptions { userxattr: true };
     let tree = Tree::build(toc(&members), &options).unwrap();
     assert_eq!(tree.xattrs(Inode(2)).count(), 1);
-    let options = TreeOptions {
-        disable_xattrs: true,
-        ..TreeOptions::default()
-    };
-    let tree = Tree::build(toc(&members), &options).unwrap();
-    assert_eq!(tree.xattrs(Inode(2)).count(), 0);
+    assert!(tree.has_xattrs());
+    let tree = Tree::build(toc(&[file("f")]), &options).unwrap();
+    assert!(!tree.has_xattrs());
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn node(path: &Path, meta: &Metadata) -> Result<Node> {
         None
     };
     let mut xattrs = BTreeMap::new();
-    for name in xattr::list(path)? {
+    for name in xattr_names(path)? {
         let value = xattr::get(path, &name)?;
         xattrs.insert(
             name.as_bytes().to_vec(),
@@ -200,4 +200,13 @@ impl fmt::Display for Tree {
 
 pub(crate) fn escape(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
+}
+
+/// A filesystem that says it has no attributes has none; unpacked files say so one by one.
+fn xattr_names(path: &Path) -> Result<Vec<std::ffi::OsString>> {
+    match xattr::list(path) {
+        Ok(names) => Ok(names.collect()),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
