@@ -170,7 +170,7 @@ fn a_ztoc_that_is_no_ztoc_costs_its_layer_only() -> Result<()> {
     (ztoc.digest, ztoc.size) = (garbage.digest, garbage.size);
     altered.convert()?;
     let layer = layer.context("a zTOC without its layer")?;
-    let said = ["layer is pulled whole", "zTOC", layer.as_str()];
+    let said = ["local-snapshot-prepared", "zTOC", layer.as_str()];
     let expected = Expected {
         lazy_layers: layers - 1,
         said: &said,
@@ -188,7 +188,7 @@ fn a_ztoc_changed_on_the_way_costs_its_layer_only() -> Result<()> {
         flip: Some((ztoc.digest.clone(), 100)),
         ..Faults::default()
     };
-    let said = ["layer is pulled whole", ztoc.digest.as_str()];
+    let said = ["local-snapshot-prepared", ztoc.digest.as_str()];
     let expected = Expected {
         lazy_layers: altered.ztocs.len() - 1,
         said: &said,
@@ -243,7 +243,7 @@ fn a_registry_without_ranges_still_serves_images() -> Result<()> {
     };
     let expected = Expected {
         lazy_layers: 0,
-        said: &["layer is pulled whole", "range"],
+        said: &["local-snapshot-prepared", "range"],
     };
     check(&image, &image.layout, faults, &expected)
 }
