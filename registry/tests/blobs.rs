@@ -6,10 +6,9 @@ mod harness;
 
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use harness::accepting::{Accepting, Auth, Faults, Mount, body};
 use harness::{Server, answer, content, digest, mirrored, options, password, registry, repository};
-use registry::{Error, Options, Pushed, Registry};
+use registry::{Error, Pushed, Registry};
 
 const MIB: usize = 1 << 20;
 
