@@ -15,6 +15,7 @@ PACKAGES=(
     containerd runc       # the older of the two runtimes under test
     docker-registry       # a real registry without the referrers API
     skopeo                # pushes OCI layouts to it
+    openssl               # a certificate for it
     debootstrap           # the base of the test images
     fuse3 gcc libc6-dev ca-certificates xz-utils
 )

@@ -1,5 +1,6 @@
 //! Running another program to its end.
 
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +25,18 @@ pub fn output(command: &mut Command) -> Result<Output> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("could not start {:?}", command.get_program()))
+}
+
+/// A program of ours: the one that `variable` names, or what cargo built beside this test.
+pub fn built(variable: &str, program: &str) -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os(variable) {
+        return Ok(PathBuf::from(path));
+    }
+    let this = std::env::current_exe()?;
+    this.ancestors()
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{program} is not built: cargo build --workspace"))
 }
 
 fn tail(bytes: &[u8]) -> String {

@@ -1,13 +1,14 @@
 //! Debian's docker-registry with its own storage, filled over HTTP; it has no referrers API.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::certificate::Certificate;
 use crate::http;
 use crate::layout::{self, Descriptor, Index, Layout, Manifest};
 use crate::process::Process;
@@ -29,20 +30,36 @@ pub struct Access {
 
 impl Distribution {
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, None)
+    }
+
+    /// Over HTTPS only.
+    pub fn start_tls(dir: &Path, certificate: &Certificate) -> Result<Self> {
+        Self::start_with(dir, Some(certificate))
+    }
+
+    fn start_with(dir: &Path, certificate: Option<&Certificate>) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let config = dir.join("registry.yml");
-        let text = format!(
+        let mut text = format!(
             "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
             dir.join("storage").display()
         );
+        if let Some(Certificate { file, key }) = certificate {
+            text += &format!(
+                "  tls:\n    certificate: {}\n    key: {}\n",
+                file.display(),
+                key.display()
+            );
+        }
         fs::write(&config, text)?;
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&config);
         let mut process =
             Process::start("docker-registry", &mut command, &dir.join("registry.log"))?;
         process.wait_until(Duration::from_secs(10), || {
-            http::get(address, "/v2/", &[]).is_ok()
+            TcpStream::connect(address).is_ok()
         })?;
         Ok(Self { process, address })
     }
@@ -110,6 +127,13 @@ impl Distribution {
         let text = String::from_utf8_lossy(&answer.body);
         anyhow::ensure!(answer.status == 201, "PUT {path}: {} {text}", answer.status);
         Ok(())
+    }
+
+    /// What changed something so far: uploads, manifests, tags.
+    pub fn writes(&self) -> Vec<Access> {
+        let mut log = self.log();
+        log.retain(|access| !matches!(access.method.as_str(), "GET" | "HEAD"));
+        log
     }
 
     /// The access log so far.

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "the reader is whoever runs the tests")]
 
 pub mod cache;
+pub mod certificate;
 pub mod command;
 pub mod containerd;
 pub mod cri;
@@ -19,6 +20,7 @@ pub mod runtime;
 pub mod scratch;
 pub mod snapshots;
 pub mod snapshotter;
+pub mod soci;
 pub mod source;
 pub mod stack;
 pub mod tar;

@@ -9,7 +9,8 @@ use hyper_util::rt::TokioIo;
 use nix::mount::{MsFlags, mount};
 use proto::snapshots::v1::snapshots_client::SnapshotsClient;
 use proto::snapshots::v1::{
-    Info, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, ViewSnapshotRequest,
+    Info, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest, UsageRequest,
+    ViewSnapshotRequest,
 };
 use proto::types::Mount;
 use tokio::net::UnixStream;
@@ -97,6 +98,15 @@ impl Snapshots {
             ..ViewSnapshotRequest::default()
         })?;
         Ok(block_on(self.client.view(request))?.into_inner().mounts)
+    }
+
+    /// What a snapshot takes up, in bytes.
+    pub fn usage(&mut self, key: &str) -> Result<i64> {
+        let request = self.request(UsageRequest {
+            snapshotter: self.snapshotter.clone(),
+            key: key.to_owned(),
+        })?;
+        Ok(block_on(self.client.usage(request))?.into_inner().size)
     }
 
     pub fn remove(&mut self, key: &str) -> Result<()> {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::command::built;
 use crate::containerd::Proxy;
 use crate::mountinfo::{self, Mount};
 use crate::process::Process;
@@ -26,7 +27,7 @@ impl Snapshotter {
     pub fn start(dir: &Path, config: &str, other: Option<&Path>) -> Result<Self> {
         let binary = match other {
             Some(path) => path.to_owned(),
-            None => binary()?,
+            None => built("SOCI_SNAPSHOTTER", "soci-snapshotter-grpc")?,
         };
         fs::create_dir_all(dir.join("root"))?;
         fs::write(dir.join("config.toml"), config)?;
@@ -160,16 +161,4 @@ fn launch(binary: &Path, dir: &Path) -> Result<Process> {
         .env("DOCKER_CONFIG", dir.join("docker"))
         .env_remove("NOTIFY_SOCKET");
     Process::start("soci-snapshotter-grpc", &mut command, &dir.join("soci.log"))
-}
-
-/// `$SOCI_SNAPSHOTTER`, or what cargo built beside this test.
-fn binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("SOCI_SNAPSHOTTER") {
-        return Ok(PathBuf::from(path));
-    }
-    let this = std::env::current_exe()?;
-    this.ancestors()
-        .map(|dir| dir.join("soci-snapshotter-grpc"))
-        .find(|path| path.is_file())
-        .context("soci-snapshotter-grpc is not built: cargo build -p daemon")
 }
