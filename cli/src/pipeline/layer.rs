@@ -15,7 +15,7 @@ use super::Settings;
 use super::fate::{Fate, Indexed};
 use super::known::Known;
 use crate::content::Content;
-use crate::digest::delivered;
+use crate::digest::{checked, delivered};
 use crate::error::Error;
 use crate::progress::Progress;
 use crate::store::{Labels, Sink, Source};
@@ -43,8 +43,21 @@ impl Job {
         }
         let built = match self.build().await {
             Ok(built) => built,
-            Err(Error::Layer { source, .. }) if is_unsupported(&source) => {
-                return Ok(Fate::Skipped(source.to_string()));
+            Err(Error::Layer {
+                image,
+                layer,
+                source,
+            }) => {
+                // The builder stopped early: what it saw may not have been the layer.
+                self.read_again().await?;
+                if is_unsupported(&source) {
+                    return Ok(Fate::Skipped(source.to_string()));
+                }
+                return Err(Error::Layer {
+                    image,
+                    layer,
+                    source,
+                });
             }
             Err(error) => return Err(error),
         };
@@ -155,6 +168,14 @@ impl Job {
             let actual = format!("{} bytes", self.layer.size - left);
             return Err(self.delivered("size", expected, actual));
         }
+        Ok(())
+    }
+
+    /// An error unless the store has the layer that the image names.
+    async fn read_again(&self) -> Result<(), Error> {
+        let chunks = self.source.stream(&self.layer, 0).await?;
+        let mut chunks = checked(chunks, &self.layer, self.source.place());
+        while chunks.try_next().await?.is_some() {}
         Ok(())
     }
 

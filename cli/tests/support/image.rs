@@ -8,10 +8,10 @@ use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-pub fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let sum = Sha256::digest(bytes);
     sum.iter().fold("sha256:".to_owned(), |text, byte| {
         format!("{text}{byte:02x}")
@@ -19,7 +19,7 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// Regular files, and a typeflag for those that shall be something else.
-pub fn tar(files: &[(&str, u8, &[u8])]) -> Vec<u8> {
+pub(crate) fn tar(files: &[(&str, u8, &[u8])]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (name, kind, data) in files {
         let mut header = [0_u8; 512];
@@ -43,14 +43,14 @@ pub fn tar(files: &[(&str, u8, &[u8])]) -> Vec<u8> {
     tar
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// Bytes that do not compress, so that layers have a size.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
@@ -64,10 +64,10 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A layout that is written as it is made.
-pub struct Layout<'a>(pub &'a Path);
+pub(crate) struct Layout<'a>(pub(crate) &'a Path);
 
 impl Layout<'_> {
-    pub fn blob(&self, bytes: &[u8]) -> String {
+    pub(crate) fn blob(&self, bytes: &[u8]) -> String {
         let digest = digest(bytes);
         let directory = self.0.join("blobs/sha256");
         std::fs::create_dir_all(&directory).unwrap();
@@ -75,12 +75,12 @@ impl Layout<'_> {
         digest
     }
 
-    pub fn descriptor(&self, media_type: &str, bytes: &[u8]) -> Value {
+    pub(crate) fn descriptor(&self, media_type: &str, bytes: &[u8]) -> Value {
         json!({"mediaType": media_type, "digest": self.blob(bytes), "size": bytes.len()})
     }
 
     /// The descriptor of an image of these layers.
-    pub fn image(&self, architecture: &str, layers: &[(&str, &[u8])]) -> Value {
+    pub(crate) fn image(&self, architecture: &str, layers: &[(&str, &[u8])]) -> Value {
         let config = json!({"architecture": architecture, "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": []}, "config": {}});
         let layers: Vec<_> = layers
@@ -95,7 +95,7 @@ impl Layout<'_> {
         descriptor
     }
 
-    pub fn index(&self, manifests: &[Value]) {
+    pub(crate) fn index(&self, manifests: &[Value]) {
         let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
         std::fs::write(self.0.join("index.json"), index.to_string()).unwrap();
         std::fs::write(
@@ -106,7 +106,7 @@ impl Layout<'_> {
     }
 
     /// Two platforms that share a layer, four layers in all.
-    pub fn two_platforms(&self) {
+    pub(crate) fn two_platforms(&self) {
         let layers: Vec<_> = (1..=3)
             .map(|seed| {
                 let data = noise(seed, 300_000 * usize::try_from(seed).unwrap());
@@ -125,7 +125,7 @@ impl Layout<'_> {
 }
 
 /// The tar of `docker save`, with layers as they are.
-pub fn docker_archive(layers: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn docker_archive(layers: &[&[u8]]) -> Vec<u8> {
     let ids: Vec<_> = layers.iter().map(|layer| digest(layer)).collect();
     let config = json!({"architecture": "amd64", "os": "linux",
         "rootfs": {"type": "layers", "diff_ids": ids}})
@@ -146,7 +146,7 @@ pub fn docker_archive(layers: &[&[u8]]) -> Vec<u8> {
 }
 
 /// The files of a tar, by name.
-pub fn files(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut rest = tar;
     while rest.len() >= 512 && rest[0] != 0 {

@@ -27,15 +27,15 @@ struct Store {
 
 type Shared = Arc<Mutex<Store>>;
 
-pub struct Registry {
-    pub host: String,
+pub(crate) struct Registry {
+    pub(crate) host: String,
     store: Shared,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Registry {
     #[allow(clippy::disallowed_methods)] // a test has one of its own
-    pub fn start(with_referrers: bool) -> Self {
+    pub(crate) fn start(with_referrers: bool) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let store = Shared::default();
         store.lock().unwrap().with_referrers = with_referrers;
@@ -58,7 +58,7 @@ impl Registry {
     }
 
     /// Fills a repository from a layout: its index under a tag.
-    pub fn load(&self, layout: &Layout<'_>, repository: &str, tag: &str) {
+    pub(crate) fn load(&self, layout: &Layout<'_>, repository: &str, tag: &str) {
         let mut store = self.store.lock().unwrap();
         for entry in std::fs::read_dir(layout.0.join("blobs/sha256")).unwrap() {
             let bytes = Bytes::from(std::fs::read(entry.unwrap().path()).unwrap());
@@ -79,28 +79,28 @@ impl Registry {
         }
     }
 
-    pub fn serve_instead(&self, digest: &str, bytes: Vec<u8>) {
+    pub(crate) fn serve_instead(&self, digest: &str, bytes: Vec<u8>) {
         let mut store = self.store.lock().unwrap();
         store.lies.insert(digest.to_owned(), bytes.into());
     }
 
     /// What was uploaded since the last question.
-    pub fn sent(&self) -> Vec<String> {
+    pub(crate) fn sent(&self) -> Vec<String> {
         std::mem::take(&mut self.store.lock().unwrap().sent)
     }
 
-    pub fn mounted(&self) -> usize {
+    pub(crate) fn mounted(&self) -> usize {
         self.store.lock().unwrap().mounted
     }
 
-    pub fn manifest(&self, repository: &str, name: &str) -> Option<Value> {
+    pub(crate) fn manifest(&self, repository: &str, name: &str) -> Option<Value> {
         let store = self.store.lock().unwrap();
         let key = (repository.to_owned(), name.to_owned());
         let (_, bytes) = store.manifests.get(&key)?;
         serde_json::from_slice(bytes).ok()
     }
 
-    pub fn blobs(&self, repository: &str) -> usize {
+    pub(crate) fn blobs(&self, repository: &str) -> usize {
         let store = self.store.lock().unwrap();
         store
             .blobs
