@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::cache;
 use crate::command::run;
+use crate::layout::Layout;
 use crate::process::Process;
 
 /// Which containerd, and whether the kubelet's interface is on.
@@ -114,6 +115,23 @@ impl Containerd {
 
     pub fn run_ctr(&self, args: &[&str]) -> Result<String> {
         run(self.ctr().args(args))
+    }
+
+    /// Loads an image as `NAME:latest` without unpacking it.
+    pub fn import(&self, name: &str, layout: &Layout) -> Result<()> {
+        let archive = self.dir.join("import.tar");
+        layout.archive(&archive)?;
+        let path = archive.display().to_string();
+        self.run_ctr(&[
+            "images",
+            "import",
+            "--no-unpack",
+            "--base-name",
+            name,
+            &path,
+        ])?;
+        fs::remove_file(&archive)?;
+        Ok(())
     }
 
     pub fn log(&self) -> String {

@@ -46,7 +46,7 @@ impl Distribution {
             "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
             dir.join("storage").display()
         );
-        if let Some(Certificate { file, key }) = certificate {
+        if let Some(Certificate { file, key, .. }) = certificate {
             text += &format!(
                 "  tls:\n    certificate: {}\n    key: {}\n",
                 file.display(),

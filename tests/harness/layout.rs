@@ -204,6 +204,22 @@ impl Layout {
             .collect())
     }
 
+    /// What a layout with one image holds, under whatever name.
+    pub fn only_root(&self) -> Result<Descriptor> {
+        let index: Index = serde_json::from_slice(&fs::read(self.dir.join("index.json"))?)?;
+        let [root] = index.manifests.as_slice() else {
+            anyhow::bail!("not just one image in {}", self.dir.display());
+        };
+        Ok(root.clone())
+    }
+
+    /// Packs the layout into one tar.
+    pub fn archive(&self, file: &Path) -> Result<()> {
+        let mut tar = std::process::Command::new("tar");
+        tar.arg("-C").arg(&self.dir).arg("-cf").arg(file).arg(".");
+        crate::command::run(&mut tar).map(drop)
+    }
+
     pub fn root(&self, tag: &str) -> Result<Descriptor> {
         let mut roots = self.roots()?.into_iter();
         let found = roots.find(|(name, _)| name == tag);

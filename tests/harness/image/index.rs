@@ -73,23 +73,8 @@ fn layer_size(image: &Manifest, ztoc: &Descriptor) -> u64 {
 /// Runs `soci create` against a containerd that has nothing but the image; returns its content store.
 fn create(work: &Path, plain: &Layout) -> Result<std::path::PathBuf> {
     let reference = "localhost/image:latest";
-    let archive = work.join("image.tar");
-    run(Command::new("tar")
-        .arg("-C")
-        .arg(plain.dir())
-        .arg("-cf")
-        .arg(&archive)
-        .arg("."))?;
     let mut containerd = Containerd::start(&work.join("containerd"), Flavor::Transfer, None)?;
-    let archive = archive.display().to_string();
-    containerd.run_ctr(&[
-        "images",
-        "import",
-        "--no-unpack",
-        "--base-name",
-        "localhost/image",
-        &archive,
-    ])?;
+    containerd.import("localhost/image", plain)?;
     let state = work.join("state");
     fs::create_dir_all(state.join("content"))?;
     run(Command::new("unshare")
