@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use harness::containerd::Flavor;
 use harness::distribution::Distribution;
 use harness::image::{Form, Image};
+use harness::layout::Descriptor;
 use harness::registry::{Auth, Credentials, Faults, Kind, Registry};
 use harness::snapshotter::configuration;
-use harness::stack::{Stack, with_stack};
+use harness::stack::{Stack, chain_ids, with_stack};
 use nix::sys::signal::Signal;
 
 /// Only what is read is fetched, so that requests can be counted.
@@ -101,6 +102,39 @@ fn what_was_read_once_needs_no_registry_not_even_after_a_restart() -> Result<()>
             runs(stack, &reference, image)
                 .with_context(|| format!("after {signal} and a restart without the registry"))?;
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_rest_arrives_by_itself_and_usage_tells_how_much_there_is() -> Result<()> {
+    let eager = "[background_fetch]\nsilence_period_msec = 0\nfetch_period_msec = 0\n";
+    check("redis", eager, |stack, registry, image| {
+        let reference = registry.reference("image");
+        stack.pull(&reference)?;
+        let mut snapshots = stack.snapshots("soci")?;
+        let mut before = 0;
+        let complete = (0..600).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            let sent = |layer: &Descriptor| registry.log().sent(&layer.digest);
+            image.layers().is_ok_and(|layers| {
+                // Neighbouring spans share a byte, so a little more than the layer is sent.
+                layers.iter().all(|layer| sent(layer) >= layer.size)
+            })
+        });
+        ensure!(complete, "the layers never became complete");
+        for chain_id in chain_ids(&image.layout, &image.layout.image()?.1)? {
+            before += snapshots.usage(&chain_id)?;
+        }
+        ensure!(before > 0, "complete layers take up nothing");
+        registry.stop();
+        let all = [
+            "sh",
+            "-c",
+            "find / -xdev -type f -exec cat {} + > /dev/null && echo all",
+        ];
+        let text = stack.run(&reference, &all)?;
+        ensure!(text.contains("all"), "{text:?}");
         Ok(())
     })
 }
