@@ -246,3 +246,39 @@ fn the_changelog_has_legal_headings() -> Result<()> {
     );
     Ok(())
 }
+
+/// What a crate links, with the features it asks for: one line each.
+fn links(package: &str) -> Result<BTreeSet<String>> {
+    let edges = "normal,build,features";
+    let tree = run(Command::new(env!("CARGO")).current_dir(root()).args([
+        "tree",
+        "--offline",
+        "--package",
+        package,
+        "--edges",
+        edges,
+        "--prefix",
+        "none",
+    ]))?;
+    let forbidden = [
+        "axum v",
+        "daemon v",
+        "fuse v",
+        "layer v",
+        "nix v",
+        "tonic feature \"router\"",
+        "tonic feature \"server\"",
+    ];
+    let found = forbidden
+        .iter()
+        .filter(|entry| tree.lines().any(|line| line.starts_with(**entry)));
+    Ok(found.map(|entry| (*entry).to_owned()).collect())
+}
+
+#[test]
+fn the_index_tool_links_no_server_and_nothing_that_only_linux_has() -> Result<()> {
+    ensure!(links("cli")?.is_empty(), "cli links {:?}", links("cli")?);
+    // The same search finds all of them where they are.
+    ensure!(links("daemon")?.len() == 7, "{:?}", links("daemon")?);
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! What callers rely on: argument lists, the version line, help, exit codes, silence.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers count as code otherwise
+
 mod support;
 
 use support::{program, soci};

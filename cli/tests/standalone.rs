@@ -1,5 +1,7 @@
 //! `convert --standalone` and `publish` between files: the same bytes as the reference, without anything else.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // helpers count as code otherwise
+
 mod support;
 
 use std::os::unix::process::CommandExt;
