@@ -11,13 +11,13 @@ const TIME: u64 = 1_700_000_000;
 
 /// A tar under construction, with the table of contents that an honest builder would write.
 #[derive(Default)]
-struct Archive {
+pub(crate) struct Archive {
     tar: Vec<u8>,
     files: Vec<File>,
 }
 
 impl Archive {
-    fn file(self, name: &str, content: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
         self.member(
             File::new(name, 0, content.len() as i64),
             b'0',
@@ -79,24 +79,26 @@ impl Archive {
         self.tar.resize(self.tar.len().next_multiple_of(512), 0);
     }
 
-    fn build(mut self) -> (Vec<u8>, Vec<u8>) {
+    /// The tar and its entries.
+    pub(crate) fn finish(mut self) -> (Vec<u8>, Vec<File>) {
         self.tar.extend([0; 1024]);
-        let size = self.tar.len() as i64;
+        (self.tar, self.files)
+    }
+
+    /// The zTOC and the tar, which is the layer.
+    fn build(self) -> (Vec<u8>, Vec<u8>) {
+        let (tar, files) = self.finish();
+        let size = tar.len() as i64;
         let blob = Blob {
             compressed_size: size,
             uncompressed_size: size,
-            files: Some(self.files),
+            files: Some(files),
             algorithm: 2,
             max_span_id: 0,
-            digests: vec![
-                canonical::digest(&self.tar)
-                    .unwrap()
-                    .to_string()
-                    .into_bytes(),
-            ],
+            digests: vec![canonical::digest(&tar).unwrap().to_string().into_bytes()],
             checkpoints: tar_checkpoints(SPAN, size),
         };
-        (blob.build(), self.tar)
+        (blob.build(), tar)
     }
 }
 

@@ -21,3 +21,4 @@ mod leaves;
 mod lies;
 mod made;
 mod prefetch;
+mod spans;
