@@ -30,4 +30,5 @@ conformance:
 	cd tests/conformance && SOCI_SNAPSHOTTER=$(CURDIR)/target/debug/soci-snapshotter-grpc go test ./... -test.root
 
 demo: setup
-	cargo run --release --package bench
+	cargo build --release --package daemon --package bench
+	target/release/bench
