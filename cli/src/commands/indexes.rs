@@ -67,6 +67,11 @@ impl Search {
             }
             let back = tied.iter().filter(|(_, of)| *of == variant.manifest.digest);
             indexes.extend(back.map(|(index, _)| index.digest.clone()));
+            let built = place
+                .built
+                .iter()
+                .filter(|(of, _)| *of == variant.manifest.digest);
+            indexes.extend(built.map(|(_, index)| index.digest.clone()));
             if let Some(remote) = &place.remote {
                 let referring = remote.indexes(&variant.manifest.digest).await?;
                 indexes.extend(referring.into_iter().map(|index| index.digest));

@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use oci_spec::distribution::Reference;
+use oci_spec::image::Digest;
 
 use crate::args::{Global, RegistryFlags};
+use crate::catalog::{Catalog, Kind};
+use crate::content::Content;
 use crate::error::Error;
 use crate::location::Location;
 use crate::reach::Reach;
@@ -14,6 +17,9 @@ use crate::store::{Containerd, Layout, Remote, Source};
 pub(super) struct Place {
     pub(super) source: Arc<dyn Source>,
     pub(super) remote: Option<Remote>,
+    /// Indexes built on this machine, by the image manifest they are about; nothing else ties a v1 index to
+    /// an image in containerd.
+    pub(super) built: Vec<(Digest, Content)>,
 }
 
 pub(super) fn reference(location: &Location) -> Option<&Reference> {
@@ -28,12 +34,14 @@ pub(super) async fn open(
     reach: &Reach,
     global: Option<&Global>,
 ) -> Result<Place, Error> {
+    let mut built = Vec::new();
     let source: Arc<dyn Source> = match location {
         Location::Registry(reference) => {
             let remote = reach.image(reference)?;
             return Ok(Place {
                 source: Arc::new(remote.clone()),
                 remote: Some(remote),
+                built: Vec::new(),
             });
         }
         Location::Files { path, image } => Arc::new(Layout::open(path, image.as_deref()).await?),
@@ -43,6 +51,12 @@ pub(super) async fn open(
                     "images in containerd are indexed by `soci create` and `soci convert`",
                 ));
             };
+            let artifacts = Catalog::new(&global.root).read()?;
+            let indexes = artifacts.into_iter().filter(|a| a.kind == Kind::Index);
+            built.extend(indexes.map(|index| {
+                let content = Content::new(&index.media_type, index.digest, index.size);
+                (index.subject, content)
+            }));
             let containerd = Containerd::connect(&global.address, &global.namespace).await?;
             Arc::new(containerd.named(name))
         }
@@ -50,6 +64,7 @@ pub(super) async fn open(
     Ok(Place {
         source,
         remote: None,
+        built,
     })
 }
 
