@@ -299,6 +299,38 @@ fn an_index_of_an_image_that_is_gone_is_replaced_by_platform() {
 }
 
 #[test]
+fn two_images_of_one_platform_keep_an_index_each() {
+    let multi = Multi::new();
+    let linux = json!({"platform": {"os": "linux", "architecture": "amd64"}});
+    let index = pretty(&json!({"schemaVersion": 2, "manifests": [
+        listed(&multi.amd, media_types::DOCKER_MANIFEST, linux.clone()),
+        listed(&multi.arm, media_types::DOCKER_MANIFEST, linux),
+    ]}));
+    let (a, b) = (b"index a".as_slice(), b"index b".as_slice());
+    let first = Image::from_index(&index)
+        .unwrap()
+        .convert(
+            &store([&multi.amd, &multi.arm]),
+            &[indexed(&multi.arm, "linux/amd64", b)],
+        )
+        .unwrap();
+    let json: Vec<&[u8]> = first.manifests.iter().map(|m| m.json.as_slice()).collect();
+    let second = Image::from_index(&first.json)
+        .unwrap()
+        .convert(
+            &store([json[0], json[1]]),
+            &[indexed(json[0], "linux/amd64", a)],
+        )
+        .unwrap();
+    let list = manifests(&second);
+    let digests: Vec<_> = list[2..]
+        .iter()
+        .map(|d| d["digest"].as_str().unwrap())
+        .collect();
+    assert_eq!(digests, [digest_of(b).as_ref(), digest_of(a).as_ref()]);
+}
+
+#[test]
 fn artifacts_and_nested_indexes_stay_as_they_are() {
     let multi = Multi::new();
     let artifact = pretty(&json!({

@@ -7,7 +7,6 @@
     clippy::panic,
     clippy::indexing_slicing
 )]
-
 // Ranges of spans are what the tests compare; a list may well hold one.
 #![allow(clippy::single_range_in_vec_init)]
 
