@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub struct BackgroundOptions {
     /// Off: only prefetch lists are worked through.
     pub enabled: bool,
+    /// How many spans a layer begins with are asked for as soon as it is added, if it is filled at all: programs start in
+    /// `/bin` and `/etc`, and the link has nothing to do while a container is made.
+    pub first_spans: u32,
     /// How long nothing is filled after a layer was added. Prefetch lists do not wait for it.
     pub silence_period: Duration,
     /// How long nothing is filled after a reader waited.
@@ -35,6 +38,7 @@ impl Default for BackgroundOptions {
     fn default() -> Self {
         BackgroundOptions {
             enabled: true,
+            first_spans: 1,
             silence_period: Duration::from_secs(30),
             reader_silence: Duration::from_millis(100),
             fetch_period: Duration::ZERO,
@@ -86,6 +90,9 @@ impl Background {
         if let Some(dropped) = self.shared.queue.push(Job::new(layer), silent_until) {
             self.shared.cache.metrics().background_dropped.add(1);
             tracing::debug!(target: "layer", layer = %dropped, "not filled in the background: queue is full");
+        }
+        if self.shared.options.enabled && layer.can_be_filled() {
+            layer.prefetch(0..self.shared.options.first_spans);
         }
         self.shared.cache.work.notify_waiters();
     }

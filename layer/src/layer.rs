@@ -1,5 +1,6 @@
 //! One mounted layer: its tree, its spans, and reads across both.
 
+use crate::ahead::ReadAhead;
 use crate::assemble::assemble;
 use crate::cache::{CHUNK, Cache, Presence};
 use crate::error::Error;
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use oci_spec::image::Digest;
 use parking_lot::Mutex;
 use soci::spans::{SpanId, SpanTable};
-use soci::toc::{EntryId, Toc};
+use soci::toc::{Entry, EntryId, Toc};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
@@ -69,6 +70,7 @@ pub struct Layer {
     loader: Arc<Loader>,
     verified: Option<Verified>,
     hints: Mutex<VecDeque<Range<u32>>>,
+    ahead: ReadAhead,
 }
 
 impl Layer {
@@ -137,6 +139,7 @@ impl Layer {
             loader: Arc::new(loader),
             verified: (!options.disable_verification).then(|| Verified::none(entries)),
             hints: Mutex::default(),
+            ahead: ReadAhead::default(),
         }))
     }
 
@@ -164,11 +167,14 @@ impl Layer {
         match self.resident(id, &tar, &[]) {
             Ok(Some(bytes)) => {
                 self.loader.cache.metrics().hits.add(1);
+                self.read_ahead(id, &entry, &tar);
                 Read::Ready(bytes)
             }
             Ok(None) => {
                 self.loader.cache.metrics().misses.add(1);
                 let waiting = self.loader.cache.readers.enter();
+                // After this reader has entered: what comes next does not stand in its way.
+                self.read_ahead(id, &entry, &tar);
                 let layer = Arc::clone(self);
                 Read::Pending(Pending(Box::pin(async move {
                     let _waiting = waiting;
@@ -177,6 +183,32 @@ impl Layer {
             }
             Err(error) => Read::Failed(error),
         }
+    }
+
+    /// Hints at what follows a file that is read in order.
+    fn read_ahead(&self, id: EntryId, entry: &Entry<'_>, tar: &Range<u64>) {
+        let table = &self.loader.table;
+        let (start, end) = (entry.offset(), entry.offset().saturating_add(entry.size()));
+        let file = table.covering(start..end);
+        if file.len() < 2 || self.loader.source.is_none() {
+            return;
+        }
+        let missing = |span| self.loader.store.presence(span) == Presence::Absent;
+        let read = table.covering(tar.clone());
+        let next = self
+            .ahead
+            .read(id, read, tar.start == start, &file, missing);
+        let metrics = self.loader.cache.metrics();
+        metrics.read_ahead_hits.add(next.hits);
+        let (Some(first), Some(last)) = (next.fetch.first(), next.fetch.last()) else {
+            return;
+        };
+        metrics
+            .read_ahead_spans
+            .add(u64::try_from(next.fetch.len()).unwrap_or(0));
+        tracing::trace!(target: "layer", layer = %self.loader.name, entry = id.0, spans = ?next.fetch, "read ahead");
+        // Before what a prefetch list names: a reader is on its way there.
+        self.prefetch_next(*first..last.saturating_add(1));
     }
 
     async fn wait_for(&self, id: EntryId, tar: Range<u64>) -> Result<Bytes, Error> {
@@ -251,6 +283,18 @@ impl Layer {
                 return;
             }
             hints.push_back(spans);
+        }
+        self.loader.cache.work.notify_waiters();
+    }
+
+    /// The same, before what is hinted at already.
+    fn prefetch_next(&self, spans: Range<u32>) {
+        {
+            let mut hints = self.hints.lock();
+            if hints.len() >= MAX_HINTS {
+                return;
+            }
+            hints.push_front(spans);
         }
         self.loader.cache.work.notify_waiters();
     }

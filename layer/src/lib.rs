@@ -1,5 +1,6 @@
 //! One image layer, loaded as it is read: names and attributes from its zTOC, bytes span by span from a source, kept in a cache.
 
+mod ahead;
 mod assemble;
 mod background;
 mod cache;

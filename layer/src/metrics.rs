@@ -20,6 +20,10 @@ pub struct Metrics {
     pub cache_write_failures: Counter,
     pub cache_read_failures: Counter,
     pub evicted_bytes: Counter,
+    /// Spans asked for because a file was read in order up to them.
+    pub read_ahead_spans: Counter,
+    /// Those of them that were read.
+    pub read_ahead_hits: Counter,
     pub background_gaps: Counter,
     pub background_failures: Counter,
     pub background_dropped: Counter,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 fn eager() -> BackgroundOptions {
     BackgroundOptions {
+        first_spans: 0,
         silence_period: Duration::ZERO,
         reader_silence: Duration::ZERO,
         min_backoff: Duration::from_millis(1),
@@ -195,4 +196,73 @@ async fn an_unmounted_layer_is_not_filled() {
     drop(other);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(bench.blob.count(), 0);
+}
+
+/// How many requests for how many spans, once there are `expected` requests and no more come.
+async fn check_requests(bench: &Bench, expected: usize) {
+    while bench.blob.count() < expected {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(bench.blob.count(), expected, "{:?}", bench.blob.requests());
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_layer_is_there_before_it_is_asked_for() {
+    for (enabled, expected) in [(true, 1), (false, 0)] {
+        let bench = bench("pax", &unchecked());
+        let options = BackgroundOptions {
+            enabled,
+            first_spans: 1,
+            silence_period: Duration::from_secs(60),
+            ..eager()
+        };
+        let background = Background::start(&bench.cache, options);
+        background.add(&bench.layer);
+        check_requests(&bench, expected).await;
+        bench.check_span(0).await;
+        assert_eq!(bench.blob.count(), 1, "enabled: {enabled}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_read_in_order_is_fetched_ahead_and_one_that_is_not_is_not() {
+    let options = BackgroundOptions {
+        enabled: false,
+        ..eager()
+    };
+    let bench = bench("pax", &unchecked());
+    let background = Background::start(&bench.cache, options);
+    background.add(&bench.layer);
+    let (inode, tar) = bench.fixture.large_file();
+    let table = bench.fixture.spans();
+    let spans = table.covering(tar.start as u64..tar.end as u64);
+    assert!(spans.len() >= 3, "{spans:?}");
+    let at = |span| {
+        let range: std::ops::Range<u64> = table.uncompressed(SpanId(span)).unwrap();
+        range.start.saturating_sub(tar.start as u64)
+    };
+    let counts = || {
+        let metrics = bench.metrics();
+        (
+            metrics.read_ahead_spans.get(),
+            metrics.read_ahead_hits.get(),
+        )
+    };
+    // In the middle of the file: nothing follows.
+    bench
+        .read(inode, at(spans.start + 1) + 1, 10)
+        .await
+        .unwrap();
+    check_requests(&bench, 1).await;
+    assert_eq!(counts(), (0, 0));
+    // On into the next span, and what follows that comes by itself, but nothing behind the file's end.
+    bench.read(inode, at(spans.start + 2), 10).await.unwrap();
+    let ahead = u64::from(spans.start + 3 < spans.end);
+    check_requests(&bench, 2 + ahead as usize).await;
+    assert_eq!(counts(), (ahead, 0));
+    if ahead > 0 {
+        bench.read(inode, at(spans.start + 3), 10).await.unwrap();
+        assert_eq!(counts().1, 1);
+    }
 }
