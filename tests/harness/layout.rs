@@ -164,13 +164,14 @@ impl Layout {
         })
     }
 
-    /// Shares every blob of another layout.
+    /// Takes over every blob of another layout, shared where that can be.
     pub fn link_all(&self, other: &Self) -> Result<()> {
         for blob in fs::read_dir(other.dir.join("blobs/sha256"))? {
             let blob = blob?;
             let target = self.dir.join("blobs/sha256").join(blob.file_name());
-            if !target.exists() {
-                fs::hard_link(blob.path(), target)?;
+            if !target.exists() && fs::hard_link(blob.path(), &target).is_err() {
+                // Another filesystem.
+                fs::copy(blob.path(), target)?;
             }
         }
         Ok(())
