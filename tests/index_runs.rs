@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 use harness::cache;
 use harness::certificate::Certificate;
+use harness::command::run;
 use harness::containerd::Flavor;
 use harness::distribution::Distribution;
 use harness::image::{Form, Image};
+use harness::mountinfo;
 use harness::scratch::Scratch;
 use harness::snapshotter::configuration;
 use harness::soci::Soci;
@@ -63,6 +67,33 @@ fn our_snapshotter_finds_an_index_published_beside_its_image() -> Result<()> {
     with_ours(V1, &["--soci-version=v1"], "plain")
 }
 
+/// The original keeps what it fetched in this place, whatever root it is given.
+const STATE: &str = "/var/lib/soci-snapshotter-grpc";
+
+/// Nothing in that place from other runs, and nothing left in it, as long as this lives.
+struct EmptyState {
+    was_there: bool,
+}
+
+impl EmptyState {
+    fn new() -> Result<Self> {
+        let was_there = Path::new(STATE).exists();
+        fs::create_dir_all(STATE)?;
+        run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", STATE]))?;
+        Ok(Self { was_there })
+    }
+}
+
+impl Drop for EmptyState {
+    fn drop(&mut self) {
+        let unmounted = mountinfo::unmount_under(Path::new(STATE));
+        if unmounted.is_ok() && !self.was_there {
+            // Not ours to empty.
+            let _ = fs::remove_dir(STATE);
+        }
+    }
+}
+
 /// The original of the tests knows only indexes beside their image, and only registries with TLS.
 #[test]
 fn the_original_snapshotter_runs_an_image_from_our_index() -> Result<()> {
@@ -100,6 +131,7 @@ fn the_original_snapshotter_runs_an_image_from_our_index() -> Result<()> {
         format!("server = \"https://{host}\"\nca = \"{authority}\"\n"),
     )?;
 
+    let _state = EmptyState::new()?;
     let stack = Stack::start_binary(Flavor::Transfer, "", Some(&original))?;
     let hosts = hosts.display().to_string();
     let pull = [

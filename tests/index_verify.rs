@@ -19,7 +19,8 @@ fn errors(soci: &Soci, image: &str) -> Result<Vec<String>> {
     let ended = soci.run(&["verify", "--json", image])?;
     let report: Value =
         serde_json::from_str(&ended.stdout).with_context(|| format!("no JSON: {ended:#?}"))?;
-    let findings = report["findings"].as_array().context("findings")?;
+    let findings = report.get("findings").and_then(Value::as_array);
+    let findings = findings.context("no findings")?;
     let errors: Vec<String> = findings
         .iter()
         .filter(|finding| finding["severity"] == "error")
