@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 #[derive(Clone, Debug)]
 pub struct BackgroundOptions {
@@ -21,7 +21,7 @@ pub struct BackgroundOptions {
     pub silence_period: Duration,
     /// How long nothing is filled after a reader waited.
     pub reader_silence: Duration,
-    /// The pause between two requests of one worker.
+    /// The pause between two requests of one worker, except for what is hinted at.
     pub fetch_period: Duration,
     /// The most compressed bytes asked for at a time.
     pub request: u64,
@@ -107,12 +107,20 @@ enum Step {
 
 impl Shared {
     async fn work(&self) {
+        // The pause between two fills; what is hinted at does not wait for its end.
+        let mut pause = None;
         loop {
             // Registered before looking, so that no notice is missed.
             let mut notice = std::pin::pin!(self.cache.work.notified());
             notice.as_mut().enable();
-            match self.queue.next(Instant::now()) {
-                Next::Job(job) => self.run(job).await,
+            match self.queue.next(Instant::now(), pause) {
+                Next::Job(job) => {
+                    let hinted = job.is_hinted();
+                    self.run(job).await;
+                    if !hinted {
+                        pause = Some(Instant::now() + self.options.fetch_period);
+                    }
+                }
                 Next::At(time) => {
                     tokio::select! {
                         () = notice => {}
@@ -153,9 +161,6 @@ impl Shared {
             }
         }
         self.queue.put_back(job);
-        if !self.options.fetch_period.is_zero() {
-            sleep(self.options.fetch_period).await;
-        }
     }
 
     async fn step(&self, layer: &Arc<Layer>, job: &mut Job) -> Result<Step, Error> {

@@ -120,12 +120,15 @@ impl Queue {
         }
     }
 
-    /// Hinted layers first.
-    pub(crate) fn next(&self, now: Instant) -> Next {
+    /// Hinted layers first; others not during the pause.
+    pub(crate) fn next(&self, now: Instant, pause_until: Option<Instant>) -> Next {
         let mut state = self.state.lock();
         state.jobs.retain(|job| job.layer.strong_count() > 0);
         let ready = |job: &Job| job.not_before.is_none_or(|time| time <= now);
-        let silent = state.silent_until.filter(|until| *until > now);
+        let silent = state
+            .silent_until
+            .max(pause_until)
+            .filter(|until| *until > now);
         let hinted = state
             .jobs
             .iter()

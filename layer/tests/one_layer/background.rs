@@ -266,3 +266,19 @@ async fn a_file_that_is_read_in_order_is_fetched_ahead_and_one_that_is_not_is_no
         assert_eq!(counts().1, 1);
     }
 }
+
+#[tokio::test]
+async fn a_pause_between_fills_does_not_hold_what_is_read_soon() {
+    let bench = bench("pax", &unchecked());
+    let options = BackgroundOptions {
+        fetch_period: Duration::from_secs(60),
+        request: 1,
+        ..eager()
+    };
+    let background = Background::start(&bench.cache, options);
+    background.add(&bench.layer);
+    // One fill, then the pause.
+    check_requests(&bench, 1).await;
+    bench.layer.prefetch(2..4);
+    check_requests(&bench, 3).await;
+}
