@@ -157,7 +157,6 @@ fn fuse_options(config: &Config) -> fuse::Options {
     fuse::Options {
         deadline: Duration::from_secs(config.fuse.read_deadline_sec),
         read_ahead: config.fuse.read_ahead_kib,
-        ..fuse::Options::default()
     }
 }
 
