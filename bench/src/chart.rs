@@ -28,10 +28,10 @@ pub(crate) fn svg(title: &str, rows: &[Row]) -> String {
         let seconds = row.median.first_line.as_secs_f64();
         let y = TOP + STEP * place as f64;
         let length = (WIDTH - LEFT - RIGHT) * seconds / longest;
-        let color = match row.mode {
+        let color = match row.mode.as_str() {
             "soci-rs" => "#2b7a4b",
-            "peer" => "#c08a2c",
-            _ => "#9aa0a6",
+            "normal pull" => "#9aa0a6",
+            _ => "#c08a2c",
         };
         let _ = writeln!(
             out,

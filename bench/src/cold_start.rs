@@ -13,28 +13,29 @@ use harness::link::{Link, Shape};
 use harness::stack::Stack;
 
 /// Who makes the root filesystem.
+#[derive(Clone, Debug)]
 pub(crate) enum Mode {
     /// containerd downloads and unpacks (overlayfs).
     Normal,
     /// The snapshotter of this project.
     Lazy,
     /// Another snapshotter.
-    Peer(PathBuf),
+    Peer { name: String, binary: PathBuf },
 }
 
 impl Mode {
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Mode::Normal => "normal pull",
             Mode::Lazy => "soci-rs",
-            Mode::Peer(_) => "peer",
+            Mode::Peer { name, .. } => name,
         }
     }
 
     fn snapshotter(&self) -> &'static str {
         match self {
             Mode::Normal => "overlayfs",
-            Mode::Lazy | Mode::Peer(_) => "soci",
+            Mode::Lazy | Mode::Peer { .. } => "soci",
         }
     }
 }
@@ -55,7 +56,7 @@ pub(crate) struct Trial {
 pub(crate) fn run(image: &str, mode: &Mode, shape: Shape) -> Result<Trial> {
     let image = Image::get(image, Form::V2)?;
     let binary = match mode {
-        Mode::Peer(binary) => Some(binary.as_path()),
+        Mode::Peer { binary, .. } => Some(binary.as_path()),
         Mode::Normal | Mode::Lazy => None,
     };
     let stack = Stack::start_binary(Flavor::Transfer, "", binary)?;
@@ -96,7 +97,7 @@ pub(crate) fn run(image: &str, mode: &Mode, shape: Shape) -> Result<Trial> {
     );
     let memory = match mode {
         Mode::Normal => None,
-        Mode::Lazy | Mode::Peer(_) => Some(peak_memory(stack.snapshotter.pid())?),
+        Mode::Lazy | Mode::Peer { .. } => Some(peak_memory(stack.snapshotter.pid())?),
     };
     Ok(Trial {
         pull,

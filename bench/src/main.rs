@@ -32,9 +32,9 @@ struct Arguments {
     /// Starts of each kind, in turn; the table shows medians.
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Another snapshotter binary with the reference's command line, as a third column.
-    #[arg(long, value_name = "BINARY")]
-    peer: Option<PathBuf>,
+    /// Another snapshotter with the reference's command line, to be measured beside ours.
+    #[arg(long, value_name = "NAME=BINARY", value_parser = peer)]
+    peer: Option<Mode>,
     /// Write the table as a picture.
     #[arg(long, value_name = "FILE.svg")]
     chart: Option<PathBuf>,
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     };
     let link = calibrate::measure(shape)?;
     let mut modes = vec![Mode::Normal, Mode::Lazy];
-    modes.extend(arguments.peer.map(Mode::Peer));
+    modes.extend(arguments.peer);
     let mut rows = Vec::new();
     for image in &arguments.image {
         let mut trials: Vec<Vec<Trial>> = vec![Vec::new(); modes.len()];
@@ -69,7 +69,7 @@ fn main() -> Result<()> {
         for (mode, trials) in modes.iter().zip(trials) {
             rows.push(report::Row {
                 image: image.clone(),
-                mode: mode.name(),
+                mode: mode.name().to_owned(),
                 median: report::median(&trials),
             });
         }
@@ -87,4 +87,14 @@ fn main() -> Result<()> {
         std::fs::write(file, chart::svg(&title, &rows))?;
     }
     Ok(())
+}
+
+fn peer(text: &str) -> Result<Mode, String> {
+    match text.split_once('=') {
+        Some((name, binary)) if !name.is_empty() && !binary.is_empty() => Ok(Mode::Peer {
+            name: name.to_owned(),
+            binary: binary.into(),
+        }),
+        _ => Err("a name and a path are needed: NAME=BINARY".to_owned()),
+    }
 }

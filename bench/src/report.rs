@@ -8,7 +8,7 @@ use crate::cold_start::Trial;
 /// One line of the table.
 pub(crate) struct Row {
     pub(crate) image: String,
-    pub(crate) mode: &'static str,
+    pub(crate) mode: String,
     pub(crate) median: Trial,
 }
 
