@@ -7,26 +7,29 @@ use std::path::Path;
 
 /// Down to 90 % of the quota, so that the next span does not evict again. Returns the bytes given back. Blocks.
 pub(super) fn make_room(shelves: &Shelves<Store>, root: &Path, quota: u64) -> u64 {
-    let before = shelves.used();
-    if before <= quota {
+    if shelves.used() <= quota {
         return 0;
     }
+    // Not the difference of two looks at the account: others write meanwhile.
+    let mut freed = 0;
     let target = quota / 10 * 9;
     while shelves.used() > target {
-        let Some(key) = shelves.take_oldest() else {
+        let Some((key, bytes)) = shelves.take_oldest() else {
             break;
         };
+        freed += bytes;
         // What cannot be removed now is found again at the next start.
         let _ = remove_dir(&key.dir(root));
         let _ = std::fs::remove_dir(key.parent(root));
     }
     if shelves.used() > target {
-        evict_spans(shelves, target);
+        freed += evict_spans(shelves, target);
     }
-    before.saturating_sub(shelves.used())
+    freed
 }
 
-fn evict_spans(shelves: &Shelves<Store>, target: u64) {
+fn evict_spans(shelves: &Shelves<Store>, target: u64) -> u64 {
+    let mut freed = 0;
     let stores = shelves.in_use();
     let disks: Vec<_> = stores
         .iter()
@@ -43,8 +46,11 @@ fn evict_spans(shelves: &Shelves<Store>, target: u64) {
     candidates.sort_unstable_by_key(|&(used, span, ..)| (used, span));
     for (_, span, _, disk) in candidates {
         if shelves.used() <= target {
-            return;
+            break;
         }
-        shelves.subtract(disk.evict(span));
+        let bytes = disk.evict(span);
+        shelves.subtract(bytes);
+        freed += bytes;
     }
+    freed
 }

@@ -117,17 +117,16 @@ impl<S> Shelves<S> {
         }
     }
 
-    /// Forgets the layer that nobody has used for longest.
-    pub(super) fn take_oldest(&self) -> Option<Key> {
+    /// Forgets the layer that nobody has used for longest. Also returns its bytes.
+    pub(super) fn take_oldest(&self) -> Option<(Key, u64)> {
         let mut state = self.state.lock();
         let oldest = state.closed.iter().filter(|(key, _)| !key.is_local());
         let key = oldest
             .min_by_key(|(_, closed)| closed.since)
             .map(|(key, _)| key.clone())?;
-        if let Some(closed) = state.closed.remove(&key) {
-            self.subtract(closed.bytes);
-        }
-        Some(key)
+        let closed = state.closed.remove(&key)?;
+        self.subtract(closed.bytes);
+        Some((key, closed.bytes))
     }
 
     pub(super) fn in_use(&self) -> Vec<Arc<S>> {
