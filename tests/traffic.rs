@@ -29,21 +29,12 @@ fn check(
     })
 }
 
-fn runs(stack: &Stack, reference: &str, image: &Image) -> Result<()> {
-    let text = stack.run(reference, image.recipe.command)?;
-    ensure!(
-        text.contains(image.recipe.prints),
-        "the container said {text:?}"
-    );
-    Ok(())
-}
-
 #[test]
 fn a_start_reads_a_part_of_each_layer() -> Result<()> {
     check("postgres", NO_BACKGROUND, |stack, registry, image| {
         let reference = registry.reference("image");
         stack.pull(&reference)?;
-        runs(stack, &reference, image)?;
+        stack.runs(&reference, image)?;
         let (mut whole, mut sent) = (0, 0);
         for layer in image.layers()? {
             let requests = registry.log().blob(&layer.digest);
@@ -73,7 +64,7 @@ fn debians_docker_registry_serves_ranges_of_every_layer() -> Result<()> {
     with_stack(Flavor::Transfer, &config, |stack| {
         let reference = registry.reference("image");
         stack.pull(&reference)?;
-        runs(stack, &reference, &image)?;
+        stack.runs(&reference, &image)?;
         ensure!(
             stack.snapshotter.lazy_mounts()?.len() == image.layers()?.len(),
             "not lazy"
@@ -92,14 +83,17 @@ fn what_was_read_once_needs_no_registry_not_even_after_a_restart() -> Result<()>
     check("perl", NO_BACKGROUND, |stack, registry, image| {
         let reference = registry.reference("image");
         stack.pull(&reference)?;
-        runs(stack, &reference, image)?;
+        stack.runs(&reference, image)?;
         registry.stop();
-        runs(stack, &reference, image).context("without the registry")?;
+        stack
+            .runs(&reference, image)
+            .context("without the registry")?;
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             stack.snapshotter.stop(signal)?;
             std::fs::write("/proc/sys/vm/drop_caches", "3")?;
             stack.restart_snapshotter()?;
-            runs(stack, &reference, image)
+            stack
+                .runs(&reference, image)
                 .with_context(|| format!("after {signal} and a restart without the registry"))?;
         }
         Ok(())
@@ -148,8 +142,19 @@ fn a_read_waits_for_a_registry_that_comes_back() -> Result<()> {
         registry.stop();
         let text = std::thread::scope(|scope| {
             let read = scope.spawn(|| stack.run(&reference, &["sh", "-c", "wc -c < /odd/zeros"]));
-            std::thread::sleep(Duration::from_secs(2));
+            // Until one request has used up its retries: from there on it is the reader who waits.
+            let waits = || {
+                stack
+                    .snapshotter
+                    .log()
+                    .contains("a read waits for its source")
+            };
+            let waited = (0..600).any(|_| {
+                std::thread::sleep(Duration::from_millis(100));
+                waits()
+            });
             registry.restart()?;
+            ensure!(waited, "no read ever waited");
             read.join()
                 .map_err(|_| anyhow::anyhow!("the reader panicked"))?
         })?;
@@ -214,7 +219,7 @@ fn with_login(auth: impl FnOnce(Credentials) -> Auth) -> Result<()> {
         stack.containerd.run_ctr(&pull)?;
         // Longer than a token of this registry lives.
         std::thread::sleep(Duration::from_millis(1500));
-        runs(stack, &reference, image)?;
+        stack.runs(&reference, image)?;
         ensure!(
             stack.snapshotter.lazy_mounts()?.len() == image.layers()?.len(),
             "not lazy"

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cache::hex;
 use crate::containerd::{Containerd, Flavor};
 use crate::cri::Cri;
+use crate::image::Image;
 use crate::layout::{Layout, Manifest};
 use crate::scratch::Scratch;
 use crate::snapshots::Snapshots;
@@ -138,6 +139,14 @@ impl Stack {
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         }
+    }
+
+    /// Runs what the image is made for in a new container, and looks for what it prints.
+    pub fn runs(&self, reference: &str, image: &Image) -> Result<()> {
+        let text = self.run(reference, image.recipe.command)?;
+        let expected = image.recipe.prints;
+        anyhow::ensure!(text.contains(expected), "the container said {text:?}");
+        Ok(())
     }
 
     /// The snapshots of one of containerd's snapshotters.

@@ -8,10 +8,10 @@
     clippy::indexing_slicing
 )]
 
-#[allow(dead_code)]
+#[allow(dead_code)] // shared with tests that use more of it
 #[path = "../formats/blob.rs"]
 mod blob;
-#[allow(dead_code)]
+#[allow(dead_code)] // shared with tests that use more of it
 #[path = "../formats/fixture.rs"]
 mod fixture;
 mod image_index;

@@ -12,7 +12,7 @@
 
 mod convert;
 mod diff;
-#[allow(dead_code)]
+#[allow(dead_code)] // shared with tests that use more of it
 #[path = "../formats/fixture.rs"]
 mod fixture;
 mod layout;
