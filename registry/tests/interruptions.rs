@@ -7,36 +7,9 @@ mod harness;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use harness::accepting::{Accepting, Faults, body};
+use harness::pushing::{LARGE, MIB, SMALL, check, push};
 use harness::{content, digest, options, registry, repository};
-use registry::{Error, Options, Pushed, Registry};
-
-const MIB: usize = 1 << 20;
-
-async fn push(
-    registry: &Registry,
-    host: &str,
-    blob: &Bytes,
-    from: Option<&str>,
-) -> Result<Pushed, Error> {
-    let size = u64::try_from(blob.len()).unwrap();
-    repository(registry, host)
-        .push_blob(&digest(blob), size, from, body(blob))
-        .await
-}
-
-/// Pushes `size` bytes past the faults; the requests it took.
-async fn check(faults: Faults, size: usize, expected: &[&str]) -> (Accepting, Registry) {
-    let (server, registry) = (Accepting::start(faults).await, registry(options(), None));
-    let blob = content(size);
-    let pushed = push(&registry, &server.host, &blob, None).await;
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded, "{:?}", server.requests());
-    assert!(server.blob(&blob).unwrap() == blob);
-    assert_eq!(server.requests(), expected);
-    (server, registry)
-}
-
-const SMALL: [&str; 3] = ["HEAD blobs", "POST uploads", "PUT uploads"];
-const LARGE: [&str; 4] = ["HEAD blobs", "POST uploads", "PATCH uploads", "PUT uploads"];
+use registry::{Error, Options, Pushed};
 
 #[tokio::test]
 async fn a_broken_upload_goes_on_where_the_registry_stopped() {

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
 
 pub(crate) mod accepting;
+pub(crate) mod pushing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
