@@ -41,6 +41,7 @@ pub struct Config {
     pub background_fetch: BackgroundFetch,
     pub content_store: ContentStore,
     pub prefetch: Prefetch,
+    pub profile: Profile,
     pub pull_modes: PullModes,
     pub kubeconfig_keychain: KubeconfigKeychain,
     pub cri_keychain: CriKeychain,
@@ -76,6 +77,7 @@ impl Default for Config {
             background_fetch: BackgroundFetch::default(),
             content_store: ContentStore::default(),
             prefetch: Prefetch::default(),
+            profile: Profile::default(),
             pull_modes: PullModes::default(),
             kubeconfig_keychain: KubeconfigKeychain::default(),
             cri_keychain: CriKeychain::default(),
@@ -256,6 +258,29 @@ pub enum ContentStoreType {
 pub struct Prefetch {
     pub enable: bool,
     pub max_concurrency: i64,
+}
+
+/// `[profile]`, ours: which parts of its layers an image reads when it starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Profile {
+    /// Note what a container reads when it starts.
+    pub record: bool,
+    /// Fetch that first when its image is pulled again.
+    #[serde(rename = "use")]
+    pub apply: bool,
+    /// Images whose profiles are kept; the least recently used go first.
+    pub max_images: u64,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            record: true,
+            apply: true,
+            max_images: 1000,
+        }
+    }
 }
 
 /// `[pull_modes]`

@@ -67,4 +67,8 @@ pub trait Layers: Send + Sync + 'static {
         fs: PathBuf,
         labels: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Result<(), Unavailable>>;
+
+    /// A container, or whatever else writes on top of an image, is about to start. `image` are the labels of the layer it
+    /// stands on, `layers` that one and all below it. Does not block.
+    fn starting(&self, image: &BTreeMap<String, String>, layers: &[SnapshotId]);
 }

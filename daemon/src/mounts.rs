@@ -334,4 +334,6 @@ impl Layers for Mounts {
     ) -> BoxFuture<'a, Result<(), Unavailable>> {
         async move { self.0.restore(id, fs).await }.boxed()
     }
+
+    fn starting(&self, _image: &BTreeMap<String, String>, _layers: &[SnapshotId]) {}
 }

@@ -68,10 +68,11 @@ impl Snapshotter {
         refuse_id_mapping(&new)?;
         match new.labels.get(labels::REF).cloned() {
             Some(target) if !target.is_empty() => self.prepare_layer(target, new).await,
-            _ => self
-                .create(Kind::Active, new)
-                .await
-                .map(|chain| self.mount(&chain)),
+            _ => {
+                let chain = self.create(Kind::Active, new).await?;
+                self.starting(&chain);
+                Ok(self.mount(&chain))
+            }
         }
     }
 
@@ -87,6 +88,7 @@ impl Snapshotter {
             return Err(Error::NotMountable(chain.top.key));
         }
         self.serve(&chain.top.key, &chain.lowers).await?;
+        self.starting(&chain);
         Ok(self.mount(&chain))
     }
 
@@ -166,6 +168,18 @@ impl Snapshotter {
         // The root of the new snapshot takes after that of the parent, so it must be readable.
         self.serve(&new.key, &lowers).await?;
         self.blocking(move |inner| inner.create(kind, new)).await
+    }
+
+    /// containerd asks for the mounts when it makes a container and again whenever it starts that one.
+    fn starting(&self, chain: &Chain) {
+        let Some(image) = chain.lowers.first() else {
+            return;
+        };
+        if chain.top.kind != Kind::Active {
+            return;
+        }
+        let layers: Vec<SnapshotId> = chain.lowers.iter().map(|layer| layer.id).collect();
+        self.0.layers.starting(&image.labels, &layers);
     }
 
     /// Sees to it that the layers below a snapshot are mounted and answer.

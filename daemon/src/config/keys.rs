@@ -100,6 +100,9 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
         "prefetch.max_concurrency",
         Nothing("prefetched spans take their turn before the background's"),
     ),
+    ("profile.record", Works),
+    ("profile.use", Works),
+    ("profile.max_images", Works),
     ("pull_modes.soci_v1.enable", Works),
     ("pull_modes.soci_v2.enable", Works),
     (

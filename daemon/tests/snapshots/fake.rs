@@ -17,6 +17,7 @@ struct State {
     refuses: bool,
     prepared: u32,
     live: BTreeSet<SnapshotId>,
+    started: Vec<(Option<String>, Vec<SnapshotId>)>,
 }
 
 impl Fake {
@@ -28,6 +29,7 @@ impl Fake {
             refuses: false,
             prepared: 0,
             live: BTreeSet::new(),
+            started: Vec::new(),
         }))
     }
 
@@ -53,6 +55,11 @@ impl Fake {
 
     pub(crate) fn prepared(&self) -> u32 {
         self.0.lock().prepared
+    }
+
+    /// Of every start: the manifest that its image's top layer came with, and the layers.
+    pub(crate) fn started(&self) -> Vec<(Option<String>, Vec<SnapshotId>)> {
+        self.0.lock().started.clone()
     }
 
     pub(crate) fn live(&self) -> Vec<SnapshotId> {
@@ -118,5 +125,10 @@ impl Layers for Fake {
             }
         };
         std::future::ready(result).boxed()
+    }
+
+    fn starting(&self, image: &BTreeMap<String, String>, layers: &[SnapshotId]) {
+        let image = image.get(daemon::labels::MANIFEST_DIGEST).cloned();
+        self.0.lock().started.push((image, layers.to_vec()));
     }
 }

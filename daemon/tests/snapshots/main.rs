@@ -133,6 +133,35 @@ fn check<T: std::fmt::Debug>(result: Result<T, Error>, expected: &str) {
 }
 
 #[tokio::test]
+async fn a_container_that_is_made_or_started_is_told_with_its_image_and_layers() {
+    let bench = Bench::new(Outcome::Remote);
+    for (key, target, parent) in [
+        ("k1", "sha256:a", None),
+        ("k2", "sha256:b", Some("sha256:a")),
+    ] {
+        let mut request = layer(key, target, parent);
+        let manifest = labels::MANIFEST_DIGEST.to_owned();
+        request
+            .labels
+            .insert(manifest, format!("manifest of {target}"));
+        check(bench.snapshotter.prepare(request).await.map(drop), target);
+    }
+    assert_eq!(bench.layers.started(), [], "a layer is no container");
+    let view = new("view", Some("sha256:b"));
+    bench.snapshotter.view(view).await.unwrap();
+    bench.snapshotter.mounts("view".into()).await.unwrap();
+    assert_eq!(bench.layers.started(), [], "nor is a view");
+    let container = new("container", Some("sha256:b"));
+    bench.snapshotter.prepare(container).await.unwrap();
+    bench.snapshotter.mounts("container".into()).await.unwrap();
+    let start = (
+        Some("manifest of sha256:b".to_owned()),
+        vec![SnapshotId(2), SnapshotId(1)],
+    );
+    assert_eq!(bench.layers.started(), [start.clone(), start]);
+}
+
+#[tokio::test]
 async fn a_lazily_mounted_layer_is_there_under_the_name_containerd_wants() {
     let bench = Bench::new(Outcome::Remote);
     check(
