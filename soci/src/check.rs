@@ -28,8 +28,8 @@ pub use layer::{LayerCheck, LayerFacts};
 pub fn check_prefetch(json: &[u8], layer: &Digest, spans: u32) -> Vec<Finding> {
     let mut findings = Findings::new(layer.to_string());
     match prefetch::parse(json, spans) {
-        Ok(ranges) => {
-            if prefetch::to_json(&ranges).ok().as_deref() != Some(json) {
+        Ok(artifact) => {
+            if artifact.to_json().ok().as_deref() != Some(json) {
                 findings.note(
                     "prefetch-form",
                     "the prefetch artifact is not written as the tools write it; readers take it",

@@ -105,6 +105,12 @@ pub enum Error {
     PrefetchEmpty,
     #[error("prefetch range {start}..={end} is not within the {spans} spans of the layer")]
     PrefetchRange { start: i64, end: i64, spans: u32 },
+    #[error("start-up profile has version {0:?}, known is \"1.0\"")]
+    ProfileVersion(String),
+    #[error("start-up profile lists layer {0} twice")]
+    ProfileLayer(String),
+    #[error("start-up profile names bytes {start} to {end} of a tar: no tar has such a range")]
+    ProfileRange { start: u64, end: u64 },
 }
 
 /// What is wrong with one entry of a table of contents.

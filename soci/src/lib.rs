@@ -1,4 +1,4 @@
-//! The SOCI formats: zTOCs, checkpoints and spans, tar headers, index manifests, prefetch artifacts.
+//! The SOCI formats: zTOCs, checkpoints and spans, tar headers, index manifests, prefetch artifacts, start-up profiles.
 //!
 //! Everything here is arithmetic on bytes: no network, no files, no clock. All input is hostile until
 //! it has become one of these types.
@@ -24,6 +24,7 @@ mod path;
 pub mod plan;
 mod platform;
 pub mod prefetch;
+pub mod profile;
 mod sha256;
 pub mod spans;
 pub mod tar;

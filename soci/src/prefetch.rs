@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 use crate::error::Error;
+use crate::profile::{self, FirstRead, LayerProfile, MAX_RANGES};
 
 pub use requests::Requests;
 
@@ -17,12 +18,25 @@ pub use requests::Requests;
 const MAX_LEN: u64 = 4 << 20;
 const VERSION: &str = "1.0";
 
+/// What a prefetch artifact asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Artifact {
+    /// Disjoint and ascending.
+    pub spans: Vec<Range<u32>>,
+    /// The same in finer terms and in the order in which a start reads, where a profile was at hand; other
+    /// readers do not see it.
+    pub reads: Vec<FirstRead>,
+}
+
 #[derive(Serialize, Deserialize)]
-struct Artifact {
+struct Document {
     #[serde(default)]
     version: String,
     #[serde(default)]
     prefetch_spans: Option<Vec<Inclusive>>,
+    /// Start and end in the tar, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tar_reads: Option<Vec<(u64, u64, u32)>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -33,44 +47,72 @@ struct Inclusive {
     end_span: i64,
 }
 
-/// The spans listed, as disjoint ascending half-open ranges within `0..spans`.
-pub fn parse(json: &[u8], spans: u32) -> Result<Vec<Range<u32>>, Error> {
+/// The artifact of a layer that has so many spans.
+pub fn parse(json: &[u8], spans: u32) -> Result<Artifact, Error> {
     let value = json.len() as u64;
     if value > MAX_LEN {
         let (what, limit) = ("bytes of a prefetch artifact", MAX_LEN);
         return Err(Error::Limit { what, value, limit });
     }
-    let artifact: Artifact = serde_json::from_slice(json).map_err(|error| Error::Json {
+    let document: Document = serde_json::from_slice(json).map_err(|error| Error::Json {
         what: "prefetch artifact",
         reason: error.to_string(),
     })?;
-    if artifact.version != VERSION {
-        return Err(Error::PrefetchVersion(artifact.version));
+    if document.version != VERSION {
+        return Err(Error::PrefetchVersion(document.version));
     }
     let mut ranges = Vec::new();
-    for span in artifact.prefetch_spans.unwrap_or_default() {
+    for span in document.prefetch_spans.unwrap_or_default() {
         ranges.push(span.within(spans)?);
     }
     if ranges.is_empty() {
         return Err(Error::PrefetchEmpty);
     }
-    Ok(merge(ranges))
+    Ok(Artifact {
+        spans: merge(ranges),
+        reads: reads(document.tar_reads.unwrap_or_default())?,
+    })
 }
 
-/// The artifact that lists these spans, which must not be none.
-pub fn to_json(ranges: &[Range<u32>]) -> Result<Vec<u8>, Error> {
-    let ranges = ranges.iter().filter(|range| !range.is_empty());
-    let spans: Vec<_> = merge(ranges.cloned().collect())
-        .iter()
-        .map(Inclusive::new)
-        .collect();
-    if spans.is_empty() {
-        return Err(Error::PrefetchEmpty);
+fn reads(listed: Vec<(u64, u64, u32)>) -> Result<Vec<FirstRead>, Error> {
+    let (value, limit) = (listed.len() as u64, MAX_RANGES as u64);
+    if value > limit {
+        let what = "ranges of a prefetch artifact";
+        return Err(Error::Limit { what, value, limit });
     }
-    canonical::to_vec(&Artifact {
-        version: VERSION.to_owned(),
-        prefetch_spans: Some(spans),
-    })
+    let mut reads = Vec::with_capacity(listed.len());
+    for (start, end, at_ms) in listed {
+        let tar = profile::tar_range(start, end)?;
+        reads.push(FirstRead { tar, at_ms });
+    }
+    Ok(LayerProfile::new(reads).reads().to_vec())
+}
+
+impl Artifact {
+    /// Spans without any order among them.
+    pub fn of_spans(spans: Vec<Range<u32>>) -> Self {
+        let reads = Vec::new();
+        Self { spans, reads }
+    }
+
+    /// An artifact that asks for no spans is refused.
+    pub fn to_json(&self) -> Result<Vec<u8>, Error> {
+        let ranges = self.spans.iter().filter(|range| !range.is_empty());
+        let spans: Vec<_> = merge(ranges.cloned().collect())
+            .iter()
+            .map(Inclusive::new)
+            .collect();
+        if spans.is_empty() {
+            return Err(Error::PrefetchEmpty);
+        }
+        let reads = self.reads.iter();
+        let reads = reads.map(|read| (read.tar.start, read.tar.end, read.at_ms));
+        canonical::to_vec(&Document {
+            version: VERSION.to_owned(),
+            prefetch_spans: Some(spans),
+            tar_reads: (!self.reads.is_empty()).then(|| reads.collect()),
+        })
+    }
 }
 
 impl Inclusive {

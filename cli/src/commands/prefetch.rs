@@ -132,8 +132,7 @@ async fn ranges(store: &dyn Source, artifact: &Artifact) -> Result<Vec<Range<u32
     let content = Content::new(&artifact.media_type, artifact.digest.clone(), artifact.size);
     let json = crate::store::source::read(store, &content).await?;
     // How many spans the layer has is not known here; a reader checks that.
-    soci::prefetch::parse(&json, u32::MAX).map_err(Error::format(format!(
-        "prefetch artifact {}",
-        artifact.digest
-    )))
+    let what = format!("prefetch artifact {}", artifact.digest);
+    let parsed = soci::prefetch::parse(&json, u32::MAX).map_err(Error::format(what))?;
+    Ok(parsed.spans)
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use bytes::Bytes;
 use oci_spec::image::Digest;
 use soci::media_types;
-use soci::prefetch::{Requests, to_json};
+use soci::prefetch::{self, Requests};
 
 use super::fate::{Fate, Indexed};
 use crate::content::Content;
@@ -76,7 +76,8 @@ fn one(
         if ranges.is_empty() {
             continue;
         }
-        let json = to_json(&ranges).map_err(Error::format("prefetch artifact"))?;
+        let json = prefetch::Artifact::of_spans(ranges);
+        let json = json.to_json().map_err(Error::format("prefetch artifact"))?;
         artifacts.push(Artifact {
             layer: layer.digest.clone(),
             content: Content::of(media_types::PREFETCH, &json)?,

@@ -345,12 +345,15 @@ async fn probe(blob: &Blob, spans: &SpanTable) -> Result<(), String> {
 
 /// A prefetch artifact is a hint: without it the layer is read all the same.
 async fn prefetch(origin: &Origin, artifact: &Digest, layer: &Layer, spans: u32) {
-    let ranges = match origin.repository.blob(artifact, MAX_PREFETCH).await {
+    let parsed = match origin.repository.blob(artifact, MAX_PREFETCH).await {
         Ok(json) => soci::prefetch::parse(&json, spans).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    match ranges {
-        Ok(ranges) => ranges.into_iter().for_each(|range| layer.prefetch(range)),
+    match parsed {
+        Ok(artifact) => {
+            let spans = artifact.spans.into_iter();
+            spans.for_each(|range| layer.prefetch(range));
+        }
         Err(error) => {
             tracing::warn!(image = origin.image, %artifact, error, "prefetch artifact is not usable");
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use soci::prefetch::{self, Requests};
+use soci::prefetch::{self, Artifact, Requests};
 use soci::spans::SpanTable;
 use soci::toc::{Kind, Member, Toc, TocBuilder};
 use soci::ztoc::Limits;
@@ -177,20 +177,27 @@ fn a_json_file_is_a_list_of_paths() {
     }
 }
 
+fn artifact<const N: usize>(spans: [Range<u32>; N]) -> Result<Vec<u8>, Error> {
+    Artifact::of_spans(spans.to_vec()).to_json()
+}
+
 #[test]
 fn an_artifact_has_the_bytes_of_the_reference_tool() {
-    let json = prefetch::to_json(&[0..1]).unwrap();
+    let json = artifact([0..1]).unwrap();
     assert_eq!(json, layout::after(PREFETCH));
     assert_eq!(canonical::digest(&json).unwrap(), layout::digest(PREFETCH));
 }
 
 #[test]
 fn an_artifact_lists_disjoint_ranges_that_can_be_read_again() {
-    let json = prefetch::to_json(&[7..8, 0..2, 1..4, 9..9]).unwrap();
+    let json = artifact([7..8, 0..2, 1..4, 9..9]).unwrap();
     assert_eq!(
         String::from_utf8(json.clone()).unwrap(),
         r#"{"version":"1.0","prefetch_spans":[{"start_span":0,"end_span":3},{"start_span":7,"end_span":7}]}"#
     );
-    assert_eq!(prefetch::parse(&json, 8), Ok(vec![0..4, 7..8]));
-    assert_eq!(prefetch::to_json(&[]), Err(Error::PrefetchEmpty));
+    assert_eq!(
+        prefetch::parse(&json, 8),
+        Ok(Artifact::of_spans(vec![0..4, 7..8]))
+    );
+    assert_eq!(artifact([]), Err(Error::PrefetchEmpty));
 }
