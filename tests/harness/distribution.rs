@@ -1,7 +1,7 @@
 //! Debian's docker-registry with its own storage, filled over HTTP; it has no referrers API.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use crate::certificate::Certificate;
 use crate::http;
 use crate::layout::{self, Descriptor, Index, Layout, Manifest};
 use crate::process::Process;
-use crate::runtime::free_port;
 
 pub struct Distribution {
     process: Process,
@@ -40,10 +39,11 @@ impl Distribution {
 
     fn start_with(dir: &Path, certificate: Option<&Certificate>) -> Result<Self> {
         fs::create_dir_all(dir)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let config = dir.join("registry.yml");
+        // Port 0: it takes a free one and says which. Nothing else may have it meanwhile.
         let mut text = format!(
-            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {address}\n",
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  maintenance:\n    uploadpurging:\n      enabled: false\n  \
+             filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:0\n",
             dir.join("storage").display()
         );
         if let Some(Certificate { file, key, .. }) = certificate {
@@ -56,11 +56,15 @@ impl Distribution {
         fs::write(&config, text)?;
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(&config);
-        let mut process =
-            Process::start("docker-registry", &mut command, &dir.join("registry.log"))?;
-        process.wait_until(Duration::from_secs(10), || {
-            TcpStream::connect(address).is_ok()
+        let log = dir.join("registry.log");
+        let mut process = Process::start("docker-registry", &mut command, &log)?;
+        let mut address = None;
+        process.wait_until(Duration::from_secs(30), || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            address = text.lines().find_map(listening_on);
+            address.is_some()
         })?;
+        let address = address.context("docker-registry did not say its address")?;
         Ok(Self { process, address })
     }
 
@@ -76,7 +80,10 @@ impl Distribution {
     pub fn push(&self, repository: &str, layout: &Layout) -> Result<()> {
         for (tag, root) in layout.roots()? {
             self.push_manifest(repository, layout, &root, &tag)
-                .with_context(|| format!("pushing {repository}:{tag}"))?;
+                .with_context(|| {
+                    let log = self.process.log();
+                    format!("pushing {repository}:{tag}; docker-registry says:\n{log}")
+                })?;
         }
         Ok(())
     }
@@ -147,6 +154,12 @@ impl Distribution {
         log.retain(|access| access.method == "GET" && access.path.ends_with(digest));
         log
     }
+}
+
+/// `… msg="listening on HOST:PORT" …`, with `, tls` behind the port where that is so.
+fn listening_on(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("msg=\"listening on ")?;
+    rest.split(['"', ',']).next()?.parse().ok()
 }
 
 /// `HOST - - [TIME] "METHOD PATH HTTP/1.1" STATUS BYTES "" "AGENT"`

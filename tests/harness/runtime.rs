@@ -45,10 +45,3 @@ pub fn listen() -> Result<(tokio::net::TcpListener, SocketAddr)> {
     let _context = runtime().enter();
     Ok((tokio::net::TcpListener::from_std(listener)?, address))
 }
-
-/// A port that was free a moment ago, for a program that wants to bind it by itself.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
