@@ -5,6 +5,7 @@ use std::ops::Range;
 use oci_spec::image::Digest;
 use soci::index::{IndexVersion, SociIndex};
 use soci::prefetch::{self, Artifact};
+use soci::profile::{FirstRead, LayerProfile};
 use soci::{Error, annotations, media_types};
 
 use crate::fixture;
@@ -166,4 +167,51 @@ fn prefetch_ranges_outside_the_layer_are_refused() {
         prefetch::parse(newer, 5),
         Err(Error::PrefetchVersion("2.0".to_owned()))
     );
+}
+
+#[test]
+fn what_a_start_reads_travels_beside_the_spans() {
+    let reads = [(0..70_000, 3), (1 << 20..2 << 20, 0)];
+    let reads = reads.map(|(tar, at_ms)| FirstRead { tar, at_ms });
+    let artifact = Artifact {
+        spans: vec![0..1, 3..4],
+        reads: LayerProfile::new(reads).reads().to_vec(),
+    };
+    let json = artifact.to_json().unwrap();
+    assert_eq!(
+        String::from_utf8(json.clone()).unwrap(),
+        concat!(
+            r#"{"version":"1.0","prefetch_spans":[{"start_span":0,"end_span":0},{"start_span":3,"end_span":3}],"#,
+            r#""tar_reads":[[1048576,2097152,0],[0,70000,3]]}"#
+        )
+    );
+    assert_eq!(prefetch::parse(&json, 4), Ok(artifact));
+}
+
+#[test]
+fn reads_that_no_tar_has_are_refused() {
+    let check = |reads: &str, expected: Result<usize, &str>| {
+        let json = format!(
+            r#"{{"version":"1.0","prefetch_spans":[{{"start_span":0,"end_span":0}}],"tar_reads":{reads}}}"#
+        );
+        match (prefetch::parse(json.as_bytes(), 1), expected) {
+            (Ok(artifact), Ok(len)) => assert_eq!(artifact.reads.len(), len, "{reads}"),
+            (Err(error), Err(reason)) => {
+                assert!(error.to_string().contains(reason), "{reads}: {error}");
+            }
+            (found, _) => panic!("{reads}: {found:?}"),
+        }
+    };
+    check("null", Ok(0));
+    check("[]", Ok(0));
+    check("[[0,5,0],[3,9,0]]", Ok(1));
+    check("[[5,5,0]]", Err("no tar has such a range"));
+    check(
+        "[[0,18446744073709551615,0]]",
+        Err("no tar has such a range"),
+    );
+    check("[[0,1]]", Err("not valid JSON"));
+    check("{}", Err("not valid JSON"));
+    let many = vec!["[0,1,0]"; 4097].join(",");
+    check(&format!("[{many}]"), Err("exceeds the limit of 4096"));
 }

@@ -15,4 +15,5 @@ mod fixture;
 mod hostile;
 mod layers;
 mod mutations;
+mod profiles;
 mod tars;
