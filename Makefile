@@ -31,4 +31,4 @@ conformance:
 
 demo: setup
 	cargo build --release --package daemon --package bench
-	target/release/bench
+	target/release/bench cold
