@@ -77,6 +77,14 @@ impl LayerRequest {
     }
 }
 
+/// The manifest of the image that a layer was prepared for.
+pub fn manifest(labels: &BTreeMap<String, String>) -> Option<Digest> {
+    optional(labels, labels::MANIFEST_DIGEST, |text| {
+        digest(labels::MANIFEST_DIGEST, text).ok()
+    })
+    .ok()?
+}
+
 fn optional<T>(
     labels: &BTreeMap<String, String>,
     label: &'static str,

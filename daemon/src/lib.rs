@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod overlay;
 pub mod overlay_check;
 pub mod process;
+pub mod profiles;
 pub mod records;
 pub mod server;
 pub mod service;

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use registry::Registry;
 
 use crate::content::Content;
-use crate::image::{Images, LayerRequest, Opener, Record, Served};
+use crate::image::{self, Images, LayerRequest, Opener, Record, Served};
 use crate::layers::{Layers, Outcome, SnapshotId, Unavailable, Usage};
+use crate::profiles::Profiles;
 use crate::records::Records;
 
 /// What mounting needs, assembled once at start.
@@ -25,6 +26,7 @@ pub struct Parts {
     pub content: Arc<Content>,
     pub cache: Arc<Cache>,
     pub background: Background,
+    pub profiles: Profiles,
     pub records: Records,
     pub fuse: fuse::Options,
     pub runtime: tokio::runtime::Handle,
@@ -63,6 +65,7 @@ impl Mounts {
 
     /// Unmounts everything, as the process is about to end. The records stay for the next one. Blocks.
     pub fn shut_down(&self) {
+        self.0.parts.profiles.shut_down();
         let live = std::mem::take(&mut self.0.state.lock().live);
         for (id, Live { mount, .. }) in live {
             if let Err(error) = mount.unmount() {
@@ -148,7 +151,10 @@ impl Inner {
             (state.live.remove(&id), state.recorded.remove(&id))
         };
         let unmounted = match live {
-            Some(Live { mount, .. }) => mount.unmount().map_err(|error| error.to_string()),
+            Some(Live { mount, layer }) => {
+                self.parts.profiles.closing(&layer);
+                mount.unmount().map_err(|error| error.to_string())
+            }
             None => detach_all(fs).map_err(|error| error.to_string()),
         };
         if let Err(error) = unmounted {
@@ -335,5 +341,20 @@ impl Layers for Mounts {
         async move { self.0.restore(id, fs).await }.boxed()
     }
 
-    fn starting(&self, _image: &BTreeMap<String, String>, _layers: &[SnapshotId]) {}
+    fn starting(&self, image: &BTreeMap<String, String>, layers: &[SnapshotId]) {
+        // An image that is none of ours, or something built on top of one.
+        let Some(manifest) = image::manifest(image) else {
+            return;
+        };
+        let layers = {
+            let state = self.0.state.lock();
+            let layer = |id: &SnapshotId| {
+                let record = state.recorded.get(id)?;
+                let live = state.live.get(id)?;
+                Some((record.layer.clone(), Arc::clone(&live.layer)))
+            };
+            layers.iter().filter_map(layer).collect()
+        };
+        self.0.parts.profiles.starting(&manifest, layers);
+    }
 }

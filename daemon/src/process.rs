@@ -17,6 +17,7 @@ use crate::config::{BackgroundFetch, Config, DropPolicy};
 use crate::content::Content;
 use crate::image::{self, Images, Opener, Ways};
 use crate::mounts::{Mounts, Parts};
+use crate::profiles::{self, Profiles};
 use crate::records::Records;
 use crate::server::{self, Address};
 use crate::service::Service;
@@ -84,6 +85,8 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
         Arc::clone(&opener),
         image_options(config),
     ));
+    let profiles = Profiles::open(root.join("profiles"), profile_options(config))
+        .context("cannot open the directory of start-up profiles")?;
     let records = Records::open(root.join("mounts")).context("cannot open the mount records")?;
     Mounts::new(Parts {
         registry,
@@ -92,6 +95,7 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
         content,
         cache,
         background,
+        profiles,
         records,
         fuse: fuse_options(config),
         runtime: tokio::runtime::Handle::current(),
@@ -150,6 +154,14 @@ fn image_options(config: &Config) -> image::Options {
         min_layer_size: u64::try_from(config.snapshotter.min_layer_size).unwrap_or(0),
         mount_timeout: Duration::from_secs(config.mount_timeout_sec),
         max_concurrency: usize::try_from(config.max_concurrency).unwrap_or(usize::MAX),
+    }
+}
+
+fn profile_options(config: &Config) -> profiles::Options {
+    profiles::Options {
+        record: config.profile.record,
+        apply: config.profile.apply,
+        max_images: usize::try_from(config.profile.max_images).unwrap_or(usize::MAX),
     }
 }
 
