@@ -80,13 +80,14 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
         layer_options(config),
         config.prefetch.enable,
     ));
+    let profiles = Profiles::open(root.join("profiles"), profile_options(config))
+        .context("cannot open the directory of start-up profiles")?;
     let images = Arc::new(Images::new(
         registry.clone(),
         Arc::clone(&opener),
+        profiles.clone(),
         image_options(config),
     ));
-    let profiles = Profiles::open(root.join("profiles"), profile_options(config))
-        .context("cannot open the directory of start-up profiles")?;
     let records = Records::open(root.join("mounts")).context("cannot open the mount records")?;
     Mounts::new(Parts {
         registry,

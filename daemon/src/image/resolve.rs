@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::LayerRequest;
 use super::discovery::{self, Found, NoIndex, Ways};
 use super::open::{Opener, Origin, Served};
+use crate::profiles::Profiles;
 
 /// How long a failure is remembered: long enough for the other layers of the same pull, short enough
 /// that an index pushed meanwhile is found by the next one.
@@ -41,6 +42,7 @@ pub struct Options {
 pub struct Images {
     registry: Registry,
     opener: Arc<Opener>,
+    profiles: Profiles,
     options: Options,
     images: Recent<ImageKey, Arc<Image>>,
     layers: Recent<(ImageKey, Digest), Served>,
@@ -61,11 +63,17 @@ struct ImageKey {
 }
 
 impl Images {
-    pub fn new(registry: Registry, opener: Arc<Opener>, options: Options) -> Self {
+    pub fn new(
+        registry: Registry,
+        opener: Arc<Opener>,
+        profiles: Profiles,
+        options: Options,
+    ) -> Self {
         let permits = Semaphore::new(options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS));
         Self {
             registry,
             opener,
+            profiles,
             options,
             images: Recent::default(),
             layers: Recent::default(),
@@ -173,7 +181,13 @@ impl Images {
             Some(descriptor) => {
                 let lazily = self.opener.lazily(&image.origin, index, descriptor, size);
                 let reason = match tokio::time::timeout(self.options.mount_timeout, lazily).await {
-                    Ok(Ok(served)) => return Ok(served),
+                    Ok(Ok(served)) => {
+                        let Origin {
+                            image, manifest, ..
+                        } = &image.origin;
+                        self.profiles.opened(image, manifest, &layer, &served.layer);
+                        return Ok(served);
+                    }
                     Ok(Err(reason)) => reason,
                     Err(_) => format!(
                         "it could not be resolved within mount_timeout_sec = {}",
