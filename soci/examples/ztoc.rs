@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
-use soci::build::{BuildOptions, Builder, Compression};
+use soci::build::{BuildOptions, Builder, Compression, Cuts};
 
 const USAGE: &str = "usage: ztoc LAYER [SPAN_SIZE [TOOL]] > layer.ztoc";
 
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut len = blob.read(&mut buffer)?;
     let first = buffer.get(..len).unwrap_or_default();
     let mut builder = Builder::new(&BuildOptions {
-        span_size,
+        cuts: Cuts::every(span_size),
         build_tool,
         compression: if first.starts_with(&[0x1f, 0x8b]) {
             Compression::Gzip

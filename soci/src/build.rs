@@ -10,6 +10,7 @@
 
 mod budget;
 mod contents;
+mod cuts;
 mod error;
 mod files;
 mod fill;
@@ -32,6 +33,7 @@ use gunzip::Gunzip;
 use spans::{GzipSpans, Spans, TarSpans};
 
 pub use crate::spans::Compression;
+pub use cuts::Cuts;
 pub use error::BuildError;
 
 /// What a zTOC takes besides files and spans, vtables of all shapes included.
@@ -40,9 +42,7 @@ const STORED_REST: u64 = 64 << 10;
 /// How a zTOC is built; all of it shows in the zTOC's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildOptions {
-    /// A span of a gzip layer ends with the first deflate block after this many bytes of tar; one of a plain
-    /// tar exactly there.
-    pub span_size: u64,
+    pub cuts: Cuts,
     /// Free text that names the tool.
     pub build_tool: String,
     pub compression: Compression,
@@ -63,7 +63,7 @@ enum Layer {
         digest: Sha256,
         len: u64,
         gunzip: Box<Gunzip>,
-        spans: GzipSpans,
+        spans: Box<GzipSpans>,
     },
     /// Digest and length are those of its contents.
     Tar { spans: TarSpans },
@@ -91,7 +91,7 @@ pub struct Built {
 impl Builder {
     pub fn new(options: &BuildOptions) -> Result<Self, BuildError> {
         let limits = Limits::default();
-        let span_size = options.span_size;
+        let span_size = options.cuts.span_size;
         if i64::try_from(span_size).is_err() {
             return Err(BuildError::SpanSize(span_size));
         }
@@ -100,7 +100,7 @@ impl Builder {
                 digest: Sha256::new(),
                 len: 0,
                 gunzip: Box::new(Gunzip::new()),
-                spans: GzipSpans::new(span_size, &limits),
+                spans: Box::new(GzipSpans::new(&options.cuts, &limits)),
             },
             Compression::Tar => Layer::Tar {
                 spans: TarSpans::new(span_size, &limits)?,
@@ -198,7 +198,7 @@ impl Layer {
                     contents.push(gunzip.output(), budget)?;
                     let at = contents.len();
                     if let Some(bits) = step.boundary.filter(|_| spans.is_due(at)) {
-                        spans.start(bits, at, gunzip.window(), budget)?;
+                        spans.boundary(bits, at, gunzip.window(), budget)?;
                     }
                 }
                 Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::TryStreamExt;
-use soci::build::{BuildError, BuildOptions, Builder, Built};
+use soci::build::{BuildError, BuildOptions, Builder, Built, Cuts};
 use soci::spans::{Compression, SpanTable};
 use soci::toc::Toc;
 use soci::ztoc::{Limits, Ztoc};
@@ -121,7 +121,7 @@ impl Job {
 
     async fn build(&self) -> Result<Built, Error> {
         let options = BuildOptions {
-            span_size: self.settings.span_size,
+            cuts: Cuts::every(self.settings.span_size),
             build_tool: self.settings.build_tool.clone(),
             compression: self.compression,
         };

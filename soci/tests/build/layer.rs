@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use flate2::write::GzEncoder;
-use soci::build::{BuildError, BuildOptions, Builder, Built, Compression};
+use soci::build::{BuildError, BuildOptions, Builder, Built, Compression, Cuts};
 
 pub(crate) const TOOL: &str = "AWS SOCI CLI v0.2";
 
@@ -17,7 +17,7 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
 
 pub(crate) fn options(compression: Compression, span_size: u64) -> BuildOptions {
     BuildOptions {
-        span_size,
+        cuts: Cuts::every(span_size),
         build_tool: TOOL.to_owned(),
         compression,
     }

@@ -23,7 +23,10 @@ fn layer(reads: &[(u64, u64, u32)]) -> LayerProfile {
     LayerProfile::new(reads.iter().copied().map(read))
 }
 
-fn start(layers: &[(u64, &[(u64, u64, u32)])]) -> Profile {
+/// Offset, length and time of a read.
+type Read = (u64, u64, u32);
+
+fn start(layers: &[(u64, &[Read])]) -> Profile {
     let mut profile = Profile::new();
     for (number, reads) in layers {
         profile.insert(digest(*number), layer(reads));
