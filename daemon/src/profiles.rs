@@ -268,18 +268,3 @@ fn size(profile: &soci::profile::Profile) -> (usize, u64) {
     };
     profile.layers().map(|(_, layer)| layer).fold((0, 0), add)
 }
-
-/// Until layers note their reads.
-trait Pending {
-    fn first_reads(&self) -> Vec<(std::ops::Range<u64>, Instant)> {
-        Vec::new()
-    }
-    fn record(&self) {}
-    fn is_waited_for(&self) -> bool {
-        false
-    }
-    fn stop_recording(&self) {}
-    fn prefetch_reads(&self, _tar: impl IntoIterator<Item = std::ops::Range<u64>>) {}
-}
-
-impl Pending for Layer {}

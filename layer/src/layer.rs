@@ -5,6 +5,7 @@ use crate::assemble::assemble;
 use crate::cache::{CHUNK, Cache, Presence};
 use crate::error::Error;
 use crate::fetch::{Loader, Urgency};
+use crate::first_reads::{FirstRead, FirstReads};
 use crate::inode::Inode;
 use crate::options::Options;
 use crate::source::Source;
@@ -71,6 +72,7 @@ pub struct Layer {
     verified: Option<Verified>,
     hints: Mutex<VecDeque<Range<u32>>>,
     ahead: ReadAhead,
+    first_reads: FirstReads,
 }
 
 impl Layer {
@@ -122,6 +124,7 @@ impl Layer {
             reason,
         })?;
         let table = Arc::new(spans);
+        let first_reads = FirstReads::of(table.uncompressed_size());
         let store = cache.store(&id.layer, id.ztoc.as_ref(), &table)?;
         let loader = Loader {
             name,
@@ -140,6 +143,7 @@ impl Layer {
             verified: (!options.disable_verification).then(|| Verified::none(entries)),
             hints: Mutex::default(),
             ahead: ReadAhead::default(),
+            first_reads,
         }))
     }
 
@@ -164,6 +168,10 @@ impl Layer {
         if tar.end > self.loader.table.uncompressed_size() {
             return Read::Failed(self.beyond(id));
         }
+        if let Ok(Some(header)) = self.unverified_header(id) {
+            self.first_reads.note(&header);
+        }
+        self.first_reads.note(&tar);
         match self.resident(id, &tar, &[]) {
             Ok(Some(bytes)) => {
                 self.loader.cache.metrics().hits.add(1);
@@ -297,6 +305,34 @@ impl Layer {
             hints.push_front(spans);
         }
         self.loader.cache.work.notify_waiters();
+    }
+
+    /// Brings what these ranges of the tar need, in this order, before everything nobody waits for.
+    pub fn prefetch_reads(&self, tar: impl IntoIterator<Item = Range<u64>>) {
+        for tar in tar {
+            self.prefetch(self.loader.table.covering(tar));
+        }
+    }
+
+    /// What readers have asked for since it was opened, or since `record`: ranges of the tar in the order of their first use,
+    /// disjoint and bounded in number.
+    pub fn first_reads(&self) -> Vec<FirstRead> {
+        self.first_reads.noted()
+    }
+
+    /// Forgets the first reads and notes what comes from now on.
+    pub fn record(&self) {
+        self.first_reads.record();
+    }
+
+    /// What was noted stays.
+    pub fn stop_recording(&self) {
+        self.first_reads.stop();
+    }
+
+    /// Whether a reader waits, for this layer or for another one of its cache.
+    pub fn is_waited_for(&self) -> bool {
+        self.loader.cache.readers.is_waited_for()
     }
 
     pub fn progress(&self) -> Progress {

@@ -27,6 +27,10 @@ impl Readers {
         Waiting(Arc::clone(self))
     }
 
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.state.lock().waiting > 0
+    }
+
     /// Returns once no reader waits and none has for `silence`.
     pub(crate) async fn quiet(&self, silence: Duration) {
         loop {
