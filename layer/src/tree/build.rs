@@ -2,9 +2,9 @@
 
 use super::error::{TreeError, printable};
 use super::index::{Index, Link, NONE, Name, Node, Shape};
+use super::names::{Found, Names};
 use super::path::{self, MAX_PATH, Part};
 use soci::toc::{Entry, EntryId, Kind, Toc};
-use std::collections::HashMap;
 
 const MARKER: &[u8] = b".wh.";
 const META_MARKER: &[u8] = b".wh..wh.";
@@ -18,12 +18,21 @@ pub(super) fn build(toc: &Toc) -> Result<Index, TreeError> {
     for (id, entry) in toc.iter() {
         builder.apply(id, entry)?;
     }
-    builder.finish()
+    Ok(builder.finish())
 }
 
 struct Slot {
     parent: u32,
+    hash: u32,
     link: Link,
+}
+
+/// A name in a directory, with its hash.
+#[derive(Copy, Clone)]
+struct Key<'a> {
+    parent: u32,
+    name: &'a [u8],
+    hash: u32,
 }
 
 struct Builder<'a> {
@@ -31,7 +40,7 @@ struct Builder<'a> {
     nodes: Vec<Node>,
     /// One per name ever used; a parent's slot comes before those of its children.
     slots: Vec<Slot>,
-    by_name: HashMap<(u32, &'a [u8]), u32>,
+    names: Names,
     earlier: Vec<(u32, u32)>,
     /// The directory part of the last name, raw, and its node: neighbours in a tar mostly share it.
     last: Option<(&'a [u8], u32)>,
@@ -70,7 +79,7 @@ impl<'a> Builder<'a> {
             toc,
             nodes,
             slots: Vec::with_capacity(capacity),
-            by_name: HashMap::with_capacity(capacity),
+            names: Names::with_capacity(capacity),
             earlier: Vec::new(),
             last: None,
             parts: Vec::new(),
@@ -97,7 +106,9 @@ impl<'a> Builder<'a> {
                     path: printable(raw),
                 });
             }
-            if self.by_name.contains_key(&(parent, hidden)) {
+            let key = self.key(parent, hidden);
+            let found = self.find(&key);
+            if matches!(found, Found::Slot(_)) {
                 return Ok(());
             }
             let shift = MARKER.len();
@@ -106,14 +117,18 @@ impl<'a> Builder<'a> {
                 len: part.len.saturating_sub(u8::try_from(shift).unwrap_or(0)),
             };
             self.edit(node, |it| (it.shape, it.meta) = (Shape::Whiteout, id.0));
-            self.link(parent, hidden, Name { entry: id.0, part }, node);
+            self.link(&key, found, Name { entry: id.0, part }, node);
             return Ok(());
         }
         let name = Name { entry: id.0, part };
-        let existing = self.find(parent, base);
+        let key = self.key(parent, base);
+        let found = self.find(&key);
         match entry.kind() {
             Kind::Dir => {
-                if let Some(directory) = existing.filter(|&node| self.shape(node).is_dir()) {
+                if let Some(directory) = self
+                    .node_at(found)
+                    .filter(|&node| self.shape(node).is_dir())
+                {
                     self.overlay(directory, id);
                     return Ok(());
                 }
@@ -125,14 +140,14 @@ impl<'a> Builder<'a> {
                         ..*it
                     };
                 });
-                self.link(parent, base, name, node);
+                self.link(&key, found, name, node);
             }
             Kind::Hardlink => {
                 // Removed first: a link to itself, or into what it replaces, has no target.
-                self.unlink(parent, base);
+                self.unlink(found);
                 let target = self.target(&entry)?;
                 self.overlay(target, id);
-                self.link(parent, base, name, target);
+                self.link(&key, found, name, target);
             }
             kind => {
                 if kind == Kind::Symlink {
@@ -144,7 +159,7 @@ impl<'a> Builder<'a> {
                     }
                 }
                 self.edit(node, |it| (it.shape, it.meta) = (Shape::Other, id.0));
-                self.link(parent, base, name, node);
+                self.link(&key, found, name, node);
             }
         }
         Ok(())
@@ -197,7 +212,9 @@ impl<'a> Builder<'a> {
                     path: printable(raw),
                 });
             }
-            parent = match self.find(parent, component) {
+            let key = self.key(parent, component);
+            let found = self.find(&key);
+            parent = match self.node_at(found) {
                 Some(node) if self.shape(node).is_dir() => node,
                 Some(node) if self.shape(node) != Shape::Whiteout => {
                     return Err(TreeError::NotADirectory {
@@ -205,8 +222,8 @@ impl<'a> Builder<'a> {
                     });
                 }
                 _ => self.implied(
-                    parent,
-                    component,
+                    &key,
+                    found,
                     Name {
                         entry: id.0,
                         part: *part,
@@ -222,17 +239,17 @@ impl<'a> Builder<'a> {
     }
 
     /// A directory that has children before any entry names it.
-    fn implied(&mut self, parent: u32, component: &'a [u8], name: Name) -> Result<u32, TreeError> {
+    fn implied(&mut self, key: &Key<'a>, found: Found, name: Name) -> Result<u32, TreeError> {
         let node = u32::try_from(self.nodes.len())
             .ok()
             .filter(|&node| node < MAX_NODES)
             .ok_or(TreeError::Many(MAX_NODES))?;
         self.nodes.push(Node {
             shape: Shape::Dir,
-            parent,
+            parent: key.parent,
             ..Node::UNUSED
         });
-        self.link(parent, component, name, node);
+        self.link(key, found, name, node);
         Ok(node)
     }
 
@@ -242,7 +259,7 @@ impl<'a> Builder<'a> {
         let mut parts = std::mem::take(&mut self.parts);
         let cleaned = path::clean(raw, &mut parts);
         let found = parts.iter().try_fold(ROOT, |node, part| {
-            self.find(node, part.of(raw))
+            self.node_at(self.find(&self.key(node, part.of(raw))))
                 .filter(|&node| self.shape(node) != Shape::Whiteout)
         });
         self.parts = parts;
@@ -284,74 +301,102 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn find(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        let slot = self.by_name.get(&(parent, name))?;
-        let slot = self.slots.get(usize::try_from(*slot).ok()?)?;
-        (slot.link.node != NONE).then_some(slot.link.node)
+    fn key<'k>(&self, parent: u32, name: &'k [u8]) -> Key<'k> {
+        let hash = self.names.hash(parent, name);
+        Key { parent, name, hash }
     }
 
-    /// Replaces what had this name; what lay below it is then not reachable any more.
-    fn link(&mut self, parent: u32, key: &'a [u8], name: Name, node: u32) {
-        let next = u32::try_from(self.slots.len()).unwrap_or(NONE);
-        let slot = *self.by_name.entry((parent, key)).or_insert(next);
+    fn find(&self, key: &Key<'_>) -> Found {
+        self.names.find(key.hash, |slot| {
+            self.slot(slot).is_some_and(|slot| {
+                slot.hash == key.hash
+                    && slot.parent == key.parent
+                    && slot.link.name.of(self.toc) == key.name
+            })
+        })
+    }
+
+    fn slot(&self, slot: u32) -> Option<&Slot> {
+        self.slots.get(usize::try_from(slot).ok()?)
+    }
+
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(usize::try_from(slot).ok()?)
+    }
+
+    /// None also for a name that was taken away again.
+    fn node_at(&self, found: Found) -> Option<u32> {
+        let Found::Slot(slot) = found else {
+            return None;
+        };
+        let node = self.slot(slot)?.link.node;
+        (node != NONE).then_some(node)
+    }
+
+    /// Replaces what had this name; what lay below it is then not reachable any more. `found` is where the key is now.
+    fn link(&mut self, key: &Key<'a>, found: Found, name: Name, node: u32) {
         let fresh = Slot {
-            parent,
+            parent: key.parent,
+            hash: key.hash,
             link: Link { node, name },
         };
-        match usize::try_from(slot)
-            .ok()
-            .and_then(|slot| self.slots.get_mut(slot))
-        {
-            Some(slot) => {
-                *slot = fresh;
+        match found {
+            Found::Slot(slot) => {
+                if let Some(slot) = self.slot_mut(slot) {
+                    *slot = fresh;
+                }
                 self.last = None;
             }
-            None => self.slots.push(fresh),
+            Found::Nowhere { place } => {
+                let slot = u32::try_from(self.slots.len()).unwrap_or(NONE);
+                self.slots.push(fresh);
+                let slots = &self.slots;
+                self.names.add(place, slot, |slot| {
+                    usize::try_from(slot)
+                        .ok()
+                        .and_then(|slot| slots.get(slot))
+                        .map_or(0, |slot| slot.hash)
+                });
+            }
         }
     }
 
-    fn unlink(&mut self, parent: u32, name: &[u8]) {
-        let slot = self
-            .by_name
-            .get(&(parent, name))
-            .and_then(|slot| usize::try_from(*slot).ok());
-        if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) {
-            slot.link.node = NONE;
+    fn unlink(&mut self, found: Found) {
+        if let Found::Slot(slot) = found {
+            if let Some(slot) = self.slot_mut(slot) {
+                slot.link.node = NONE;
+            }
             self.last = None;
         }
     }
 
-    fn finish(self) -> Result<Index, TreeError> {
+    fn finish(self) -> Index {
         let Builder {
             toc,
             mut nodes,
             mut slots,
             mut earlier,
-            by_name,
+            names,
             ..
         } = self;
-        drop(by_name);
+        drop(names);
         prune(&mut slots, nodes.len());
-        slots.sort_unstable_by(|a, b| {
-            a.parent
-                .cmp(&b.parent)
-                .then_with(|| a.link.name.of(toc).cmp(b.link.name.of(toc)))
-        });
         count(&mut nodes, &slots);
+        let mut links = grouped(&mut nodes, &slots);
+        drop(slots);
+        sort(&mut links, &nodes, toc);
         // Latest first, so that the first of a name is the one that counts.
         earlier.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        let links = slots.into_iter().map(|slot| slot.link).collect();
-        Ok(Index {
+        Index {
             nodes,
             links,
             earlier,
-        })
+        }
     }
 }
 
 /// Drops the names that lie in a directory that was replaced.
 fn prune(slots: &mut Vec<Slot>, nodes: usize) {
-    let at = |node: u32| usize::try_from(node).unwrap_or(usize::MAX);
     let mut reachable = vec![false; nodes];
     if let Some(root) = reachable.first_mut() {
         *root = true;
@@ -368,9 +413,8 @@ fn prune(slots: &mut Vec<Slot>, nodes: usize) {
     });
 }
 
-/// Link counts, and where each directory's children begin.
+/// Link counts.
 fn count(nodes: &mut [Node], slots: &[Slot]) {
-    let at = |node: u32| usize::try_from(node).unwrap_or(usize::MAX);
     if let Some(root) = nodes.first_mut() {
         root.nlink = 2;
     }
@@ -384,11 +428,47 @@ fn count(nodes: &mut [Node], slots: &[Slot]) {
             parent.nlink = parent.nlink.saturating_add(1);
         }
     }
-    let mut next = 0;
-    for (node, number) in nodes.iter_mut().zip(0u32..) {
-        node.children = u32::try_from(next).unwrap_or(NONE);
-        while slots.get(next).is_some_and(|slot| slot.parent == number) {
-            next += 1;
+}
+
+/// The children of each directory together, in the order of their entries; says in each node where its own begin.
+fn grouped(nodes: &mut [Node], slots: &[Slot]) -> Vec<Link> {
+    for slot in slots {
+        if let Some(parent) = nodes.get_mut(at(slot.parent)) {
+            parent.children = parent.children.saturating_add(1);
         }
     }
+    // First where they end, which moves down to where they begin as they are put in place.
+    let mut end: u32 = 0;
+    for node in nodes.iter_mut() {
+        end = end.saturating_add(node.children);
+        node.children = end;
+    }
+    let mut links = vec![Link::NONE; slots.len()];
+    for slot in slots.iter().rev() {
+        if let Some(parent) = nodes.get_mut(at(slot.parent)) {
+            parent.children = parent.children.saturating_sub(1);
+            if let Some(place) = links.get_mut(at(parent.children)) {
+                *place = slot.link;
+            }
+        }
+    }
+    links
+}
+
+/// By name within each directory, which most tars are already.
+fn sort(links: &mut [Link], nodes: &[Node], toc: &Toc) {
+    let ends = nodes.iter().skip(1).map(|node| at(node.children));
+    let mut start = 0;
+    for end in ends.chain([links.len()]) {
+        if let Some(children) = links.get_mut(start..end)
+            && !children.is_sorted_by_key(|link| link.name.of(toc))
+        {
+            children.sort_unstable_by(|a, b| a.name.of(toc).cmp(b.name.of(toc)));
+        }
+        start = end;
+    }
+}
+
+fn at(node: u32) -> usize {
+    usize::try_from(node).unwrap_or(usize::MAX)
 }

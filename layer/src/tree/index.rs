@@ -70,6 +70,16 @@ pub(super) struct Link {
     pub(super) name: Name,
 }
 
+impl Link {
+    pub(super) const NONE: Link = Link {
+        node: NONE,
+        name: Name {
+            entry: NONE,
+            part: Part { start: 0, len: 0 },
+        },
+    };
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     /// Node `n` is inode `n + 1`.

@@ -3,6 +3,7 @@
 mod build;
 mod error;
 mod index;
+mod names;
 mod path;
 mod view;
 mod xattrs;
