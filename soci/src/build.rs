@@ -81,6 +81,8 @@ pub struct Built {
     /// Digest of the tar.
     pub diff_id: Digest,
     pub spans: u32,
+    /// All spans but the last are longer; those of a plain tar are that long.
+    pub span_size: u64,
     pub files: u32,
     /// Whether a member has extended attributes.
     pub has_xattrs: bool,
@@ -152,6 +154,7 @@ impl Builder {
             layer_size,
             diff_id: digest(&tar.digest)?,
             spans: spans.len(),
+            span_size: spans.span_size,
             files: tar.files.len(),
             has_xattrs: tar.files.has_xattrs(),
             has_opaque: tar.files.has_opaque(),

@@ -208,6 +208,7 @@ mod tests {
                         size: 1,
                     },
                     digests: Vec::new(),
+                    span_size: 1,
                 };
                 let layer = Layer {
                     build_tool: "",

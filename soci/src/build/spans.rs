@@ -77,6 +77,7 @@ impl TarSpans {
                 size: self.consumed,
             },
             digests: self.digests,
+            span_size: self.span_size,
         })
     }
 
@@ -93,6 +94,8 @@ pub(super) struct Spans {
     pub(super) checkpoints: Checkpoints,
     /// One per span, at least one.
     pub(super) digests: Vec<Sha256Bytes>,
+    /// What the zTOC says it is.
+    pub(super) span_size: u64,
 }
 
 impl Spans {

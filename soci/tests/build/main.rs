@@ -9,6 +9,7 @@
 )]
 
 mod chunks;
+mod cuts;
 mod damage;
 mod identity;
 mod layer;

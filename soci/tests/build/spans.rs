@@ -12,7 +12,7 @@ use crate::layer::{build_gzip, build_tar, file, gzip, noise, tar};
 
 /// Reads every span back as a mounted layer would, and returns where they start: offset in the layer, in the
 /// tar.
-fn check(built: &Built, blob: &[u8], content: &[u8]) -> Vec<(u64, u64)> {
+pub(crate) fn check(built: &Built, blob: &[u8], content: &[u8]) -> Vec<(u64, u64)> {
     let ztoc = Ztoc::parse(&built.ztoc, &Limits::default()).unwrap();
     assert_eq!(ztoc.spans.len(), built.spans);
     assert_eq!(ztoc.spans.compressed_size(), blob.len() as u64);

@@ -16,6 +16,8 @@ const LEAD: usize = 256;
 pub(in crate::build) struct GzipSpans {
     /// Longest span that readers accept.
     limit: u64,
+    /// Without a profile.
+    span_size: u64,
     /// The places where spans of any plan start.
     records: Records,
     /// Over what follows each place that a span is open from.
@@ -42,7 +44,8 @@ impl GzipSpans {
         let around = cuts.around_reads().into_iter();
         Self {
             limit: limits.span,
-            records: Records::new(cuts.span_size),
+            span_size: cuts.span_size,
+            records: Records::new(),
             sums: Sums::default(),
             around: around.map(Plan::around).collect(),
             plain: Plan::every(cuts.span_size),
@@ -122,13 +125,18 @@ impl GzipSpans {
         let around = std::mem::take(&mut self.around).into_iter();
         let mut fitting = around.filter(|plan| plan.len() <= most);
         let finished = fitting.find_map(|plan| plan.finish(end, &self.sums, self.limit).ok());
+        let is_around = finished.is_some();
         let (starts, digests) = match finished {
             Some(finished) => finished,
             None => self.plain.finish(end, &self.sums, self.limit)?,
         };
+        // Of an uneven index as of any other, what all spans but the last exceed.
+        let exceeded = self.records.exceeded(&starts).filter(|_| is_around);
+        let span_size = exceeded.unwrap_or(self.span_size);
         Ok(Spans {
-            checkpoints: Checkpoints::Gzip(self.records.only(&starts)),
+            checkpoints: Checkpoints::Gzip(self.records.only(&starts, span_size)),
             digests,
+            span_size,
         })
     }
 

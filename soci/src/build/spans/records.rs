@@ -11,7 +11,7 @@ const RECORD: usize = 17 + WINDOW;
 
 /// Places where inflating can resume, in order, as the blob has them.
 pub(super) struct Records {
-    /// But for the number of records.
+    /// But for its header.
     blob: Vec<u8>,
     starts: Vec<Start>,
 }
@@ -28,11 +28,9 @@ pub(super) struct Start {
 }
 
 impl Records {
-    pub(super) fn new(span_size: u64) -> Self {
-        let mut blob = vec![0; COUNT];
-        blob.extend_from_slice(&span_size.to_le_bytes());
+    pub(super) fn new() -> Self {
         Self {
-            blob,
+            blob: vec![0; HEADER],
             starts: Vec::new(),
         }
     }
@@ -63,8 +61,22 @@ impl Records {
         }
     }
 
+    /// One less than the shortest of the spans that start at these records; `None` for a single span. The
+    /// last, whose end is that of the layer, does not count.
+    pub(super) fn exceeded(&self, starts: &[usize]) -> Option<u64> {
+        let offset = |number: &usize| Some(self.get(*number)?.uncompressed);
+        let lengths = starts.windows(2).filter_map(|pair| {
+            let (this, next) = (
+                pair.first().and_then(offset)?,
+                pair.last().and_then(offset)?,
+            );
+            next.checked_sub(this)?.checked_sub(1)
+        });
+        lengths.min()
+    }
+
     /// The blob with these records only, which are in order.
-    pub(super) fn only(mut self, kept: &[usize]) -> Vec<u8> {
+    pub(super) fn only(mut self, kept: &[usize], span_size: u64) -> Vec<u8> {
         for (to, from) in kept.iter().enumerate().filter(|(to, from)| to != *from) {
             let at = HEADER + from * RECORD;
             if at + RECORD <= self.blob.len() && to < *from {
@@ -73,9 +85,10 @@ impl Records {
         }
         self.blob.truncate(HEADER + kept.len() * RECORD);
         self.blob.shrink_to_fit();
-        if let Some(count) = self.blob.first_chunk_mut() {
-            let records = i32::try_from(kept.len()).unwrap_or(i32::MAX);
-            *count = records.to_le_bytes();
+        let records = i32::try_from(kept.len()).unwrap_or(i32::MAX);
+        let header = [&records.to_le_bytes()[..], &span_size.to_le_bytes()].concat();
+        if let Some(place) = self.blob.get_mut(..HEADER) {
+            place.copy_from_slice(&header);
         }
         self.blob
     }
