@@ -57,6 +57,12 @@ pub(crate) enum Error {
         "prefetch: no indexed layer of {image} holds {paths}; correct the path, or index the layer that holds it"
     )]
     PrefetchMissing { image: String, paths: String },
+    #[error(
+        "{image}: the profile is of another image: it has none of the {layers} layer(s) that the profile lists"
+    )]
+    ForeignProfile { image: String, layers: usize },
+    #[error("{0}: no start was recorded in it")]
+    EmptyProfile(String),
     #[error("{what}: {source}")]
     Format { what: String, source: soci::Error },
     #[error("{what}: {reason}")]

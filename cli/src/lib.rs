@@ -15,6 +15,7 @@ mod location;
 mod output;
 mod pipeline;
 mod platform;
+mod profile;
 mod progress;
 mod reach;
 mod run;

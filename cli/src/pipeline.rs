@@ -5,6 +5,7 @@ mod index;
 mod known;
 mod layer;
 mod prefetch;
+mod starts;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(crate) use fate::Fate;
 pub(crate) use index::{Index, IndexedVariant};
 pub(crate) use known::Known;
 use layer::Job;
+pub(crate) use prefetch::First;
+pub(crate) use starts::Starts;
 
 /// What shows in the result.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Settings {
     pub disable_xattrs: bool,
     /// Paths whose spans are to be loaded first.
     pub prefetch: Vec<String>,
+    /// What starts read: how spans are cut, and what is to be loaded first.
+    pub starts: Starts,
     /// A v1 index names its image.
     pub with_subject: bool,
 }
@@ -115,7 +120,7 @@ impl Pipeline {
         variants: Vec<Variant>,
         fates: &HashMap<Digest, Fate>,
     ) -> Result<Vec<IndexedVariant>, Error> {
-        let prefetch = prefetch::choose(image, &self.settings.prefetch, &variants, fates)?;
+        let prefetch = prefetch::choose(image, &self.settings, &variants, fates)?;
         let mut results = Vec::new();
         for (variant, prefetch) in variants.into_iter().zip(prefetch) {
             for artifact in &prefetch {

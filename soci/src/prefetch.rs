@@ -89,10 +89,18 @@ fn reads(listed: Vec<(u64, u64, u32)>) -> Result<Vec<FirstRead>, Error> {
 }
 
 impl Artifact {
-    /// Spans without any order among them.
+    /// Puts the spans in order.
+    pub fn new(spans: Vec<Range<u32>>, reads: Vec<FirstRead>) -> Self {
+        let spans = spans.into_iter().filter(|range| !range.is_empty());
+        Self {
+            spans: merge(spans.collect()),
+            reads,
+        }
+    }
+
+    /// Spans alone.
     pub fn of_spans(spans: Vec<Range<u32>>) -> Self {
-        let reads = Vec::new();
-        Self { spans, reads }
+        Self::new(spans, Vec::new())
     }
 
     /// An artifact that asks for no spans is refused.

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::error::Error;
 use crate::image::Selection;
+use crate::pipeline::Starts;
 use crate::platform;
 
 /// Name in zTOCs and indexes. Part of their digests, so it stays the reference tool's: the same layer has
@@ -63,6 +64,13 @@ pub(crate) struct Build {
     /// A JSON file with an array of such paths
     #[arg(long, value_name = "FILE")]
     pub prefetch_files_json: Option<PathBuf>,
+    /// A start-up profile (see `soci prefetch`): cut spans finely around what starts read of the image and
+    /// coarsely elsewhere, and let starts load that first
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Cut spans as without a profile, and reuse zTOCs that exist: starts only load first what it lists
+    #[arg(long, requires = "profile")]
+    pub keep_spans: bool,
     /// Layers at once [default: the number of cores]
     #[arg(long, short = 'j', value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
@@ -75,6 +83,23 @@ impl Build {
 
     pub(crate) fn disable_xattrs(&self) -> bool {
         self.optimizations.contains(&Optimization::Xattr)
+    }
+
+    /// Only zTOCs of this span size are used again; without one, those of any.
+    pub(crate) fn reused_span_size(&self) -> Option<u64> {
+        (!self.keep_spans).then_some(self.span_size)
+    }
+
+    pub(crate) fn starts(&self) -> Result<Starts, Error> {
+        let Some(file) = &self.profile else {
+            return Ok(Starts::default());
+        };
+        let profile = crate::profile::read(file)?;
+        if profile.is_empty() {
+            let file = file.display().to_string();
+            return Err(Error::EmptyProfile(file));
+        }
+        Ok(Starts::new(profile, self.keep_spans))
     }
 
     pub(crate) fn prefetch(&self) -> Result<Vec<String>, Error> {

@@ -32,6 +32,8 @@ impl Building<'_> {
         for platform in image.platforms(selection)? {
             variants.push(image.variant(&*self.source, &platform).await?);
         }
+        let starts = self.flags.starts()?;
+        let foreign = starts.foreign(&image.name, &variants)?;
         let pipeline = Pipeline {
             source: self.source,
             sink: self.sink,
@@ -42,6 +44,7 @@ impl Building<'_> {
                 build_tool: args::BUILD_TOOL.to_owned(),
                 disable_xattrs: self.flags.disable_xattrs(),
                 prefetch: self.flags.prefetch()?,
+                starts: starts.clone(),
                 with_subject: self.with_subject,
             },
             jobs: self.flags.jobs(),
@@ -49,6 +52,7 @@ impl Building<'_> {
         };
         let built = pipeline.run(&image.name, variants).await?;
         super::report::lines(self.output, &built)?;
+        super::report::foreign(self.output, &foreign)?;
         let empty = |variant: &IndexedVariant| variant.index.is_none();
         let fails = if self.every_platform {
             built.iter().any(empty)

@@ -17,7 +17,7 @@ pub(super) async fn run(global: &Global, output: Output, args: Convert) -> Resul
     let selection = args.platforms.selection(Selection::Host)?;
     let local = Local::writing(global).await?;
     let (source, image) = local::image(&local, &args.source).await?;
-    let known = local.known(args.build.span_size, args.build.force).await?;
+    let known = local.known(&args.build).await?;
     let sink: Arc<dyn Sink> = Arc::new(local.containerd.named(&args.destination));
     let building = Building {
         flags: &args.build,
@@ -43,7 +43,7 @@ pub(super) async fn run(global: &Global, output: Output, args: Convert) -> Resul
         }
     }
     let digest = converted.root.digest.clone();
-    let records = local::records(&built, args.build.span_size, &digest, |built| {
+    let records = local::records(&built, &digest, |built| {
         let original = &built.variant.manifest.digest;
         converted
             .originals

@@ -17,7 +17,7 @@ pub(super) async fn run(global: &Global, output: Output, args: Create) -> Result
     let local = Local::writing(global).await?;
     let (source, image) = local::image(&local, &args.image).await?;
     let sink = local.sink().await?;
-    let known = local.known(args.build.span_size, args.build.force).await?;
+    let known = local.known(&args.build).await?;
     let building = Building {
         flags: &args.build,
         source,
@@ -42,7 +42,7 @@ pub(super) async fn run(global: &Global, output: Output, args: Create) -> Result
             .label_image(&args.image, &image.root, &labels)
             .await?;
     }
-    let records = local::records(&built, args.build.span_size, &image.root.digest, |built| {
+    let records = local::records(&built, &image.root.digest, |built| {
         built.variant.manifest.digest.clone()
     });
     local.catalog.add(records)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use oci_spec::image::Digest;
 use soci::media_types;
 
-use crate::args::{ContentStore, Global};
+use crate::args::{Build, ContentStore, Global};
 use crate::catalog::{self, Artifact, Catalog, IndexFacts, Kind};
 use crate::content::Content;
 use crate::error::Error;
@@ -68,20 +68,20 @@ impl Local {
         }
     }
 
-    /// zTOCs of this span size from earlier runs; none when they are to be built anew.
-    pub(super) async fn known(&self, span_size: u64, force: bool) -> Result<Known, Error> {
+    /// zTOCs from earlier runs that serve again; none when they are to be built anew.
+    pub(super) async fn known(&self, flags: &Build) -> Result<Known, Error> {
         let is_empty = match &self.layout {
             Some(path) => !path.exists(),
             None => false,
         };
-        if force || is_empty {
+        if flags.force || is_empty {
             return Ok(Known::default());
         }
-        let mut known = Known::new(self.artifacts().await?);
+        let mut known = Known::new(self.artifacts().await?, flags.reused_span_size());
         for artifact in self.catalog.read()? {
-            if artifact.kind == Kind::Ztoc && artifact.span_size == Some(span_size) {
+            if let (Kind::Ztoc, Some(span_size)) = (artifact.kind, artifact.span_size) {
                 let ztoc = Content::new(media_types::ZTOC, artifact.digest, artifact.size);
-                known.add(artifact.subject, ztoc);
+                known.add(artifact.subject, ztoc, span_size);
             }
         }
         Ok(known)
@@ -108,7 +108,6 @@ fn layout(global: &Global) -> Option<PathBuf> {
 /// manifest that an index is about.
 pub(super) fn records(
     built: &[IndexedVariant],
-    span_size: u64,
     image: &Digest,
     manifest: impl Fn(&IndexedVariant) -> Digest,
 ) -> Vec<Artifact> {
@@ -117,11 +116,13 @@ pub(super) fn records(
         let Some(index) = &variant.index else {
             continue;
         };
-        for (kind, blobs, span_size) in [
-            (Kind::Ztoc, &index.ztocs, Some(span_size)),
-            (Kind::Prefetch, &index.prefetch, None),
-        ] {
-            records.extend(blobs.iter().map(|(layer, content)| Artifact {
+        let span_sizes = index.span_sizes.iter().copied().map(Some);
+        let ztocs = index.ztocs.iter().zip(span_sizes);
+        let ztocs = ztocs.map(|(ztoc, span_size)| (Kind::Ztoc, ztoc, span_size));
+        let prefetch = index.prefetch.iter();
+        let prefetch = prefetch.map(|artifact| (Kind::Prefetch, artifact, None));
+        for (kind, (layer, content), span_size) in ztocs.chain(prefetch) {
+            records.push(Artifact {
                 kind,
                 digest: content.digest.clone(),
                 size: content.size,
@@ -130,7 +131,7 @@ pub(super) fn records(
                 index: None,
                 span_size,
                 created_at: catalog::now(),
-            }));
+            });
         }
         let blobs = index.blobs().into_iter().map(|blob| blob.digest);
         records.push(Artifact {

@@ -10,7 +10,7 @@ use super::build::Building;
 use super::places::{self, Place};
 use super::report::{self, Report};
 use super::writing;
-use crate::args::{Publish, SociVersion};
+use crate::args::{Build, Publish, SociVersion};
 use crate::content::Content;
 use crate::error::Error;
 use crate::graph::{Copying, Silent};
@@ -43,7 +43,7 @@ pub(super) async fn run(output: Output, args: Publish) -> Result<(), Error> {
     let known = if args.build.force {
         Known::default()
     } else {
-        known(&target, version, &image, &selection, args.build.span_size).await?
+        known(&target, version, &image, &selection, &args.build).await?
     };
     let building = Building {
         flags: &args.build,
@@ -163,13 +163,13 @@ async fn known(
     version: SociVersion,
     image: &Image,
     selection: &Selection,
-    span_size: u64,
+    flags: &Build,
 ) -> Result<Known, Error> {
     let Some(remote) = &target.remote else {
         return Ok(Known::default());
     };
     let source: Arc<dyn Source> = Arc::new(remote.clone());
-    let mut known = Known::new(source.clone());
+    let mut known = Known::new(source.clone(), flags.reused_span_size());
     let mut indexes = Vec::new();
     // Both versions have the same zTOCs, as long as they are in the same repository.
     if version == SociVersion::V1 || target.holds_image {
@@ -197,7 +197,7 @@ async fn known(
         if let Some(json) = source.read(&index).await?
             && let Ok(manifest) = parse(&index, &json)
         {
-            known.add_index(&manifest, span_size)?;
+            known.add_index(&manifest)?;
         }
     }
     Ok(known)

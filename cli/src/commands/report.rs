@@ -1,10 +1,11 @@
 //! What building reports: lines as the reference tool prints them, and the same facts as JSON.
 
+use oci_spec::image::Digest;
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::output::Output;
-use crate::pipeline::{Fate, IndexedVariant};
+use crate::pipeline::{Fate, First, Index, IndexedVariant};
 use crate::platform;
 
 #[derive(Serialize)]
@@ -37,6 +38,16 @@ struct LayerReport {
     already_exists: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefetch: Option<PrefetchReport>,
+}
+
+/// What is loaded of a layer before anybody asks for it.
+#[derive(Serialize)]
+struct PrefetchReport {
+    digest: String,
+    spans: u64,
+    bytes: u64,
 }
 
 /// The lines about the layers, in the order of the image.
@@ -45,14 +56,26 @@ pub(super) fn lines(output: Output, variants: &[IndexedVariant]) -> Result<(), E
         for (layer, fate) in variant.variant.layers.iter().zip(&variant.fates) {
             output.line(&fate.line(layer))?;
         }
-        for (layer, artifact) in variant.index.iter().flat_map(|index| &index.prefetch) {
+        for ((layer, artifact), first) in variant.index.iter().flat_map(Index::prefetch) {
             output.line(&format!(
                 "Created prefetch artifact for layer {layer}: {}",
                 artifact.digest
             ))?;
+            let First { spans, of, bytes } = first;
+            let text = format!("prefetch - layer {layer} {spans} of {of} spans, {bytes} bytes");
+            output.line(&text)?;
         }
     }
     Ok(())
+}
+
+/// A profile may have been recorded with another version of the image.
+pub(super) fn foreign(output: Output, layers: &[Digest]) -> Result<(), Error> {
+    layers.iter().try_for_each(|layer| {
+        output.line(&format!(
+            "profile - layer {layer} is not in the image: what the profile says of it is left out"
+        ))
+    })
 }
 
 pub(super) fn platforms(variants: &[IndexedVariant]) -> Vec<PlatformReport> {
@@ -83,9 +106,22 @@ impl PlatformReport {
                         ztoc,
                         already_exists,
                         skipped,
+                        prefetch: PrefetchReport::of(variant, &layer.digest),
                     }
                 })
                 .collect(),
         }
+    }
+}
+
+impl PrefetchReport {
+    fn of(variant: &IndexedVariant, layer: &Digest) -> Option<Self> {
+        let mut artifacts = variant.index.iter().flat_map(Index::prefetch);
+        let ((_, artifact), first) = artifacts.find(|((of, _), _)| of == layer)?;
+        Some(PrefetchReport {
+            digest: artifact.digest.to_string(),
+            spans: first.spans,
+            bytes: first.bytes,
+        })
     }
 }

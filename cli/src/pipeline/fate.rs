@@ -17,10 +17,12 @@ pub(crate) enum Fate {
 #[derive(Clone)]
 pub(crate) struct Indexed {
     pub ztoc: Content,
+    /// As the zTOC says.
+    pub span_size: u64,
     /// The zTOC was there before.
     pub reused: bool,
     pub disable_xattrs: bool,
-    /// Kept only where somebody asks for the spans of paths.
+    /// Kept only where somebody asks for the spans of paths or ranges.
     pub contents: Option<Arc<(Toc, SpanTable)>>,
 }
 

@@ -9,7 +9,7 @@ use soci::media_types;
 
 use super::Settings;
 use super::fate::Fate;
-use super::prefetch::Artifact;
+use super::prefetch::{Artifact, First};
 use crate::content::Content;
 use crate::error::Error;
 use crate::image::Variant;
@@ -31,12 +31,21 @@ pub(crate) struct Index {
     pub config: Content,
     /// By layer; only the first of equal ones.
     pub ztocs: Vec<(Digest, Content)>,
+    /// Of the zTOCs.
+    pub span_sizes: Vec<u64>,
     pub prefetch: Vec<(Digest, Content)>,
+    /// What the prefetch artifacts ask for.
+    pub first: Vec<First>,
 }
 
 impl Index {
     pub(crate) fn config_bytes() -> Bytes {
         Bytes::from_static(CONFIG)
+    }
+
+    /// Prefetch artifacts by layer, with what they ask for.
+    pub(crate) fn prefetch(&self) -> impl Iterator<Item = (&(Digest, Content), &First)> {
+        self.prefetch.iter().zip(&self.first)
     }
 
     pub(crate) fn blobs(&self) -> Vec<Content> {
@@ -53,6 +62,7 @@ pub(super) fn build(
 ) -> Result<Option<Index>, Error> {
     let mut entries = Vec::new();
     let mut ztocs: Vec<(Digest, Content)> = Vec::new();
+    let mut span_sizes = Vec::new();
     for layer in &variant.layers {
         let Some(Fate::Indexed(indexed)) = fates.get(&layer.digest) else {
             continue;
@@ -62,11 +72,12 @@ pub(super) fn build(
             size: indexed.ztoc.size,
             layer: layer.digest.clone(),
             layer_media_type: layer.media_type.clone(),
-            span_size: settings.span_size,
+            span_size: indexed.span_size,
             disable_xattrs: indexed.disable_xattrs,
         });
         if !ztocs.iter().any(|(known, _)| *known == layer.digest) {
             ztocs.push((layer.digest.clone(), indexed.ztoc.clone()));
+            span_sizes.push(indexed.span_size);
         }
     }
     if entries.is_empty() {
@@ -96,6 +107,8 @@ pub(super) fn build(
         json: json.into(),
         config: Content::of(config_type, CONFIG)?,
         ztocs,
+        span_sizes,
+        first: prefetch.iter().map(|artifact| artifact.first).collect(),
         prefetch: prefetch
             .into_iter()
             .map(|artifact| (artifact.layer, artifact.content))

@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::Settings;
 use super::fate::{Fate, Indexed};
-use super::known::Known;
+use super::known::{Known, KnownZtoc};
 use crate::content::Content;
 use crate::digest::{checked, delivered};
 use crate::error::Error;
@@ -36,12 +36,17 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) async fn run(&self) -> Result<Fate, Error> {
-        if let Some((ztoc, store)) = self.known.find(&self.layer.digest).await?
+        let (layer, settings) = (&self.layer.digest, &self.settings);
+        let cuts = settings.starts.cuts(layer, settings.span_size);
+        // What was built before was cut otherwise.
+        if cuts.is_none()
+            && let Some((ztoc, store)) = self.known.find(layer).await?
             && let Some(indexed) = self.reuse(ztoc, &store).await?
         {
             return Ok(Fate::Indexed(indexed));
         }
-        let built = match self.build().await {
+        let cuts = cuts.unwrap_or_else(|| Cuts::every(settings.span_size));
+        let built = match self.build(cuts).await {
             Ok(built) => built,
             Err(Error::Layer {
                 image,
@@ -74,6 +79,7 @@ impl Job {
         let plain = !built.has_xattrs && !built.has_opaque;
         Ok(Fate::Indexed(Indexed {
             ztoc,
+            span_size: built.span_size,
             reused: false,
             disable_xattrs: self.settings.disable_xattrs && plain,
             contents,
@@ -83,10 +89,11 @@ impl Job {
     /// `None` where the zTOC cannot be used after all.
     async fn reuse(
         &self,
-        ztoc: Content,
+        known: KnownZtoc,
         store: &Arc<dyn Source>,
     ) -> Result<Option<Indexed>, Error> {
-        let must_read = self.settings.disable_xattrs || !self.settings.prefetch.is_empty();
+        let (ztoc, span_size) = (known.content, known.span_size);
+        let must_read = self.settings.disable_xattrs || self.is_searched();
         let mut disable_xattrs = false;
         let mut contents = None;
         if must_read {
@@ -104,6 +111,7 @@ impl Job {
         }
         Ok(Some(Indexed {
             ztoc,
+            span_size,
             reused: true,
             disable_xattrs,
             contents,
@@ -111,7 +119,7 @@ impl Job {
     }
 
     fn contents(&self, ztoc: &[u8]) -> Result<Option<Arc<(Toc, SpanTable)>>, Error> {
-        if self.settings.prefetch.is_empty() {
+        if !self.is_searched() {
             return Ok(None);
         }
         let what = || format!("zTOC of layer {}", self.layer.digest);
@@ -119,9 +127,15 @@ impl Job {
         Ok(Some(Arc::new((parsed.toc, parsed.spans))))
     }
 
-    async fn build(&self) -> Result<Built, Error> {
+    /// Somebody asks which spans hold something.
+    fn is_searched(&self) -> bool {
+        let settings = &self.settings;
+        !settings.prefetch.is_empty() || settings.starts.layer(&self.layer.digest).is_some()
+    }
+
+    async fn build(&self, cuts: Cuts) -> Result<Built, Error> {
         let options = BuildOptions {
-            cuts: Cuts::every(self.settings.span_size),
+            cuts,
             build_tool: self.settings.build_tool.clone(),
             compression: self.compression,
         };
