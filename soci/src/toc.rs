@@ -52,20 +52,35 @@ pub struct Member<'a> {
 struct Record {
     offset: u64,
     size: u64,
-    header: u64,
     seconds: i64,
     nanos: u32,
+    /// Where name, link name and attributes lie in the arena, one after the other.
+    start: u32,
+    class: u32,
+    name_len: u16,
+    linkname_len: u16,
+}
+
+impl Record {
+    /// Where the header of the member after this one starts: at the first block after the data. The size
+    /// counts for every kind here, since other readers count it: a link with a size makes the table
+    /// unusable for all of us alike.
+    fn next_header(&self) -> u64 {
+        let end = self.offset.saturating_add(self.size);
+        end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+    }
+}
+
+/// What many members have in common: a layer has a few of these, however many files.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Class {
     uid: u32,
     gid: u32,
     major: u32,
     minor: u32,
-    /// Where name, link name and attributes lie in the arena, one after the other.
-    start: u32,
-    xattrs_len: u32,
-    name_len: u16,
-    linkname_len: u16,
     mode: u16,
     kind: Kind,
+    has_xattrs: bool,
 }
 
 /// All members in tar order. Offsets increase, every member has room for its header, and the data of
@@ -73,6 +88,7 @@ struct Record {
 pub struct Toc {
     arena: Vec<u8>,
     records: Vec<Record>,
+    classes: Vec<Class>,
     archive_size: u64,
 }
 
@@ -91,20 +107,29 @@ impl Toc {
         self.archive_size
     }
 
+    /// Whether any entry has extended attributes.
+    pub fn has_xattrs(&self) -> bool {
+        self.classes.iter().any(|class| class.has_xattrs)
+    }
+
     pub fn entry(&self, id: EntryId) -> Option<Entry<'_>> {
-        let record = self.records.get(usize::try_from(id.0).ok()?)?;
-        Some(Entry {
-            arena: &self.arena,
-            record,
-        })
+        self.at(usize::try_from(id.0).ok()?)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (EntryId, Entry<'_>)> {
-        let entry = |record| Entry {
-            arena: &self.arena,
+        let entries = (0..self.records.len()).filter_map(|place| self.at(place));
+        (0..).map(EntryId).zip(entries)
+    }
+
+    fn at(&self, place: usize) -> Option<Entry<'_>> {
+        let record = self.records.get(place)?;
+        let class = self.classes.get(usize::try_from(record.class).ok()?)?;
+        Some(Entry {
+            toc: self,
+            place,
             record,
-        };
-        (0..).map(EntryId).zip(self.records.iter().map(entry))
+            class,
+        })
     }
 }
 
@@ -120,8 +145,10 @@ impl fmt::Debug for Toc {
 /// A view of one member.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
-    arena: &'a [u8],
+    toc: &'a Toc,
+    place: usize,
     record: &'a Record,
+    class: &'a Class,
 }
 
 impl<'a> Entry<'a> {
@@ -137,20 +164,20 @@ impl<'a> Entry<'a> {
     }
 
     pub fn kind(&self) -> Kind {
-        self.record.kind
+        self.class.kind
     }
 
     /// Permission, set-id and sticky bits.
     pub fn mode(&self) -> u32 {
-        u32::from(self.record.mode)
+        u32::from(self.class.mode)
     }
 
     pub fn uid(&self) -> u32 {
-        self.record.uid
+        self.class.uid
     }
 
     pub fn gid(&self) -> u32 {
-        self.record.gid
+        self.class.gid
     }
 
     /// `None` where the builder could not write the time, or wrote something else.
@@ -163,7 +190,7 @@ impl<'a> Entry<'a> {
 
     /// Major and minor number.
     pub fn device(&self) -> (u32, u32) {
-        (self.record.major, self.record.minor)
+        (self.class.major, self.class.minor)
     }
 
     pub fn size(&self) -> u64 {
@@ -177,14 +204,19 @@ impl<'a> Entry<'a> {
 
     /// Where its header blocks start; they end at [`Entry::offset`].
     pub fn header_offset(&self) -> u64 {
-        self.record.header
+        let before = self.place.checked_sub(1);
+        before
+            .and_then(|before| self.toc.records.get(before))
+            .map_or(0, Record::next_header)
     }
 
     /// Extended attributes (PAX records `SCHILY.xattr.`, prefix removed), names ascending and unique.
     pub fn xattrs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let start = usize::from(self.record.name_len) + usize::from(self.record.linkname_len);
-        let len = usize::try_from(self.record.xattrs_len).unwrap_or(0);
-        let mut rest = self.bytes(start, len);
+        let mut rest: &[u8] = &[];
+        if self.class.has_xattrs {
+            let start = usize::from(self.record.name_len) + usize::from(self.record.linkname_len);
+            rest = take_prefixed(self.tail(start)).map_or(rest, |(xattrs, _)| xattrs);
+        }
         std::iter::from_fn(move || {
             let (name, tail) = take_prefixed(rest)?;
             let (value, tail) = take_prefixed(tail)?;
@@ -194,10 +226,15 @@ impl<'a> Entry<'a> {
     }
 
     fn bytes(&self, start: usize, len: usize) -> &'a [u8] {
+        self.tail(start).get(..len).unwrap_or_default()
+    }
+
+    /// The arena from there on.
+    fn tail(&self, start: usize) -> &'a [u8] {
         // The builder wrote these bytes; the range cannot be outside.
         usize::try_from(self.record.start)
             .ok()
-            .and_then(|base| self.arena.get(base.checked_add(start)?..)?.get(..len))
+            .and_then(|base| self.toc.arena.get(base.checked_add(start)?..))
             .unwrap_or_default()
     }
 }

@@ -23,16 +23,7 @@ pub(super) fn build(toc: &Toc) -> Result<Index, TreeError> {
 
 struct Slot {
     parent: u32,
-    hash: u32,
     link: Link,
-}
-
-/// A name in a directory, with its hash.
-#[derive(Copy, Clone)]
-struct Key<'a> {
-    parent: u32,
-    name: &'a [u8],
-    hash: u32,
 }
 
 struct Builder<'a> {
@@ -106,8 +97,7 @@ impl<'a> Builder<'a> {
                     path: printable(raw),
                 });
             }
-            let key = self.key(parent, hidden);
-            let found = self.find(&key);
+            let found = self.find(parent, hidden);
             if matches!(found, Found::Slot(_)) {
                 return Ok(());
             }
@@ -117,12 +107,11 @@ impl<'a> Builder<'a> {
                 len: part.len.saturating_sub(u8::try_from(shift).unwrap_or(0)),
             };
             self.edit(node, |it| (it.shape, it.meta) = (Shape::Whiteout, id.0));
-            self.link(&key, found, Name { entry: id.0, part }, node);
+            self.link(parent, found, Name { entry: id.0, part }, node);
             return Ok(());
         }
         let name = Name { entry: id.0, part };
-        let key = self.key(parent, base);
-        let found = self.find(&key);
+        let found = self.find(parent, base);
         match entry.kind() {
             Kind::Dir => {
                 if let Some(directory) = self
@@ -140,14 +129,14 @@ impl<'a> Builder<'a> {
                         ..*it
                     };
                 });
-                self.link(&key, found, name, node);
+                self.link(parent, found, name, node);
             }
             Kind::Hardlink => {
                 // Removed first: a link to itself, or into what it replaces, has no target.
                 self.unlink(found);
                 let target = self.target(&entry)?;
                 self.overlay(target, id);
-                self.link(&key, found, name, target);
+                self.link(parent, found, name, target);
             }
             kind => {
                 if kind == Kind::Symlink {
@@ -159,7 +148,7 @@ impl<'a> Builder<'a> {
                     }
                 }
                 self.edit(node, |it| (it.shape, it.meta) = (Shape::Other, id.0));
-                self.link(&key, found, name, node);
+                self.link(parent, found, name, node);
             }
         }
         Ok(())
@@ -212,8 +201,7 @@ impl<'a> Builder<'a> {
                     path: printable(raw),
                 });
             }
-            let key = self.key(parent, component);
-            let found = self.find(&key);
+            let found = self.find(parent, component);
             parent = match self.node_at(found) {
                 Some(node) if self.shape(node).is_dir() => node,
                 Some(node) if self.shape(node) != Shape::Whiteout => {
@@ -222,7 +210,7 @@ impl<'a> Builder<'a> {
                     });
                 }
                 _ => self.implied(
-                    &key,
+                    parent,
                     found,
                     Name {
                         entry: id.0,
@@ -239,17 +227,17 @@ impl<'a> Builder<'a> {
     }
 
     /// A directory that has children before any entry names it.
-    fn implied(&mut self, key: &Key<'a>, found: Found, name: Name) -> Result<u32, TreeError> {
+    fn implied(&mut self, parent: u32, found: Found, name: Name) -> Result<u32, TreeError> {
         let node = u32::try_from(self.nodes.len())
             .ok()
             .filter(|&node| node < MAX_NODES)
             .ok_or(TreeError::Many(MAX_NODES))?;
         self.nodes.push(Node {
             shape: Shape::Dir,
-            parent: key.parent,
+            parent,
             ..Node::UNUSED
         });
-        self.link(key, found, name, node);
+        self.link(parent, found, name, node);
         Ok(node)
     }
 
@@ -259,7 +247,7 @@ impl<'a> Builder<'a> {
         let mut parts = std::mem::take(&mut self.parts);
         let cleaned = path::clean(raw, &mut parts);
         let found = parts.iter().try_fold(ROOT, |node, part| {
-            self.node_at(self.find(&self.key(node, part.of(raw))))
+            self.node_at(self.find(node, part.of(raw)))
                 .filter(|&node| self.shape(node) != Shape::Whiteout)
         });
         self.parts = parts;
@@ -301,18 +289,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn key<'k>(&self, parent: u32, name: &'k [u8]) -> Key<'k> {
-        let hash = self.names.hash(parent, name);
-        Key { parent, name, hash }
-    }
-
-    fn find(&self, key: &Key<'_>) -> Found {
-        self.names.find(key.hash, |slot| {
-            self.slot(slot).is_some_and(|slot| {
-                slot.hash == key.hash
-                    && slot.parent == key.parent
-                    && slot.link.name.of(self.toc) == key.name
-            })
+    fn find(&self, parent: u32, name: &[u8]) -> Found {
+        self.names.find(parent, name, |slot| {
+            self.slot(slot)
+                .is_some_and(|slot| slot.parent == parent && slot.link.name.of(self.toc) == name)
         })
     }
 
@@ -333,11 +313,10 @@ impl<'a> Builder<'a> {
         (node != NONE).then_some(node)
     }
 
-    /// Replaces what had this name; what lay below it is then not reachable any more. `found` is where the key is now.
-    fn link(&mut self, key: &Key<'a>, found: Found, name: Name, node: u32) {
+    /// Replaces what had this name; what lay below it is then not reachable any more. `found` is where it is now.
+    fn link(&mut self, parent: u32, found: Found, name: Name, node: u32) {
         let fresh = Slot {
-            parent: key.parent,
-            hash: key.hash,
+            parent,
             link: Link { node, name },
         };
         match found {
@@ -347,16 +326,10 @@ impl<'a> Builder<'a> {
                 }
                 self.last = None;
             }
-            Found::Nowhere { place } => {
+            Found::Nowhere { place, hash } => {
                 let slot = u32::try_from(self.slots.len()).unwrap_or(NONE);
                 self.slots.push(fresh);
-                let slots = &self.slots;
-                self.names.add(place, slot, |slot| {
-                    usize::try_from(slot)
-                        .ok()
-                        .and_then(|slot| slots.get(slot))
-                        .map_or(0, |slot| slot.hash)
-                });
+                self.names.add(place, hash, slot);
             }
         }
     }

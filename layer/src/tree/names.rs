@@ -2,23 +2,40 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-const VACANT: u32 = u32::MAX;
 const SMALLEST: usize = 16;
 
-/// A hash table of numbers only: the names stay in the table of contents, and 200,000 of them take 2 MB here.
+/// A hash table of numbers only: the names stay in the table of contents, and 200,000 of them take 4 MB here.
 /// Keyed anew for each tree, so that no image can choose names that collide.
 pub(super) struct Names {
     hasher: RandomState,
     /// Open addressing, a power of two, at most half full.
-    places: Vec<u32>,
+    places: Vec<Place>,
     taken: usize,
+}
+
+/// The hash is here too, so that another name is told apart without looking at it.
+#[derive(Copy, Clone)]
+struct Place {
+    slot: u32,
+    hash: u32,
+}
+
+impl Place {
+    const VACANT: Place = Place {
+        slot: u32::MAX,
+        hash: 0,
+    };
+
+    fn is_vacant(self) -> bool {
+        self.slot == Place::VACANT.slot
+    }
 }
 
 /// Where a name is, or would go.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum Found {
     Slot(u32),
-    Nowhere { place: usize },
+    Nowhere { place: usize, hash: u32 },
 }
 
 impl Names {
@@ -26,63 +43,58 @@ impl Names {
         let places = names.saturating_mul(2).next_power_of_two().max(SMALLEST);
         Names {
             hasher: RandomState::new(),
-            places: vec![VACANT; places],
+            places: vec![Place::VACANT; places],
             taken: 0,
         }
     }
 
-    pub(super) fn hash(&self, parent: u32, name: &[u8]) -> u32 {
-        let hash = self.hasher.hash_one((parent, name));
-        // Either half is as good as the other.
-        u32::try_from(hash >> 32).unwrap_or(0)
-    }
-
     /// `is_it`: whether the slot with this number has the name.
-    pub(super) fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Found {
-        let mut place = self.first(hash);
-        loop {
-            match self.places.get(place) {
-                Some(&slot) if slot != VACANT => {
-                    if is_it(slot) {
-                        return Found::Slot(slot);
-                    }
-                }
-                // A vacant place comes, since half of them are.
-                _ => return Found::Nowhere { place },
-            }
-            place = self.next(place);
-        }
+    pub(super) fn find(&self, parent: u32, name: &[u8], is_it: impl Fn(u32) -> bool) -> Found {
+        // Either half is as good as the other.
+        let hash = u32::try_from(self.hasher.hash_one((parent, name)) >> 32).unwrap_or(0);
+        self.probe(hash, is_it)
     }
 
-    /// `place` is where `find` would have had the name, and nothing was added since. `hash_of`: of each slot so far.
-    pub(super) fn add(&mut self, place: usize, slot: u32, hash_of: impl Fn(u32) -> u32) {
-        if let Some(place) = self.places.get_mut(place) {
-            *place = slot;
-        }
+    /// `place` is where `find` would have had the name, and nothing was added since.
+    pub(super) fn add(&mut self, place: usize, hash: u32, slot: u32) {
+        self.put(place, Place { slot, hash });
         self.taken += 1;
         if self.taken * 2 > self.places.len() {
-            self.grow(hash_of);
+            self.grow();
         }
     }
 
-    fn grow(&mut self, hash_of: impl Fn(u32) -> u32) {
+    fn probe(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Found {
+        let mask = self.places.len() - 1;
+        let mut place = usize::try_from(hash).unwrap_or(0) & mask;
+        loop {
+            match self.places.get(place) {
+                Some(taken) if !taken.is_vacant() => {
+                    if taken.hash == hash && is_it(taken.slot) {
+                        return Found::Slot(taken.slot);
+                    }
+                }
+                // It comes, since half of the places are vacant.
+                _ => return Found::Nowhere { place, hash },
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    fn put(&mut self, place: usize, taken: Place) {
+        if let Some(place) = self.places.get_mut(place) {
+            *place = taken;
+        }
+    }
+
+    fn grow(&mut self) {
         let twice = self.places.len() * 2;
-        let old = std::mem::replace(&mut self.places, vec![VACANT; twice]);
-        for slot in old.into_iter().filter(|&slot| slot != VACANT) {
-            if let Found::Nowhere { place } = self.find(hash_of(slot), |_| false)
-                && let Some(place) = self.places.get_mut(place)
-            {
-                *place = slot;
+        let old = std::mem::replace(&mut self.places, vec![Place::VACANT; twice]);
+        for taken in old.into_iter().filter(|place| !place.is_vacant()) {
+            if let Found::Nowhere { place, .. } = self.probe(taken.hash, |_| false) {
+                self.put(place, taken);
             }
         }
-    }
-
-    fn first(&self, hash: u32) -> usize {
-        usize::try_from(hash).unwrap_or(0) & (self.places.len() - 1)
-    }
-
-    fn next(&self, place: usize) -> usize {
-        (place + 1) & (self.places.len() - 1)
     }
 }
 
@@ -92,20 +104,16 @@ mod tests {
 
     /// Adds what is not there; returns the slot of each.
     fn check(names: &mut Names, keys: &[(u32, String)]) -> Vec<u32> {
-        let mut slots: Vec<(u32, String, u32)> = Vec::new();
+        let mut slots: Vec<&(u32, String)> = Vec::new();
         let mut found = Vec::new();
-        for (parent, name) in keys {
-            let hash = names.hash(*parent, name.as_bytes());
-            let is_it = |slot: u32| {
-                let (of, called, _) = &slots[slot as usize];
-                of == parent && called == name
-            };
-            match names.find(hash, is_it) {
+        for key in keys {
+            let is_it = |slot: u32| slots[slot as usize] == key;
+            match names.find(key.0, key.1.as_bytes(), is_it) {
                 Found::Slot(slot) => found.push(slot),
-                Found::Nowhere { place } => {
+                Found::Nowhere { place, hash } => {
                     let slot = u32::try_from(slots.len()).unwrap();
-                    slots.push((*parent, name.clone(), hash));
-                    names.add(place, slot, |slot| slots[slot as usize].2);
+                    slots.push(key);
+                    names.add(place, hash, slot);
                     found.push(slot);
                 }
             }

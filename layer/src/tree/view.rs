@@ -111,9 +111,11 @@ impl Tree {
         &self.toc
     }
 
-    /// Whether any inode has extended attributes. Looks at all of them: ask once.
+    /// Whether any inode has extended attributes. May look at all of them: ask once.
     pub fn has_xattrs(&self) -> bool {
-        (1..=self.inodes()).any(|inode| self.xattrs(Inode(inode)).next().is_some())
+        let opaque = |node: &Node| node.shape == Shape::OpaqueDir;
+        (self.toc.has_xattrs() || self.index.nodes.iter().any(opaque))
+            && (1..=self.inodes()).any(|inode| self.xattrs(Inode(inode)).next().is_some())
     }
 
     pub fn lookup(&self, parent: Inode, name: &[u8]) -> Option<Inode> {

@@ -1,6 +1,8 @@
 //! Checks members and packs them into a table of contents.
 
-use super::{BLOCK, Kind, Member, Mtime, NO_MTIME, Record, Toc};
+use std::collections::HashMap;
+
+use super::{BLOCK, Class, Kind, Member, Mtime, NO_MTIME, Record, Toc};
 use crate::error::{EntryFault, Error};
 use crate::limits::Limits;
 
@@ -12,6 +14,8 @@ pub struct TocBuilder {
     limits: Limits,
     arena: Vec<u8>,
     records: Vec<Record>,
+    classes: Vec<Class>,
+    known: HashMap<Class, u32>,
 }
 
 impl TocBuilder {
@@ -20,6 +24,8 @@ impl TocBuilder {
             limits: limits.clone(),
             arena: Vec::new(),
             records: Vec::new(),
+            classes: Vec::new(),
+            known: HashMap::new(),
         }
     }
 
@@ -62,13 +68,25 @@ impl TocBuilder {
         within("bytes of names and attributes", arena, self.limits.blob)?;
         self.arena.extend_from_slice(member.name);
         self.arena.extend_from_slice(member.linkname);
-        let before = self.arena.len();
-        for (name, value) in xattrs {
-            push_prefixed(&mut self.arena, name);
-            push_prefixed(&mut self.arena, value);
+        let class = self.class(Class {
+            uid: member.uid,
+            gid: member.gid,
+            major: member.device.0,
+            minor: member.device.1,
+            mode: u16::try_from(member.mode & 0o7777).unwrap_or(0),
+            kind: member.kind,
+            has_xattrs: !xattrs.is_empty(),
+        });
+        if !xattrs.is_empty() {
+            let len = |(name, value): &(&[u8], &[u8])| 2 * PREFIX + name.len() + value.len();
+            push_len(&mut self.arena, xattrs.iter().map(len).sum());
         }
-        // Bounded by `limits.xattrs` twice over.
-        let xattrs_len = u32::try_from(self.arena.len() - before).unwrap_or(u32::MAX);
+        for (name, value) in xattrs {
+            for bytes in [name, value] {
+                push_len(&mut self.arena, bytes.len());
+                self.arena.extend_from_slice(bytes);
+            }
+        }
 
         let mtime = member.mtime.unwrap_or(Mtime {
             seconds: 0,
@@ -77,21 +95,32 @@ impl TocBuilder {
         self.records.push(Record {
             offset: member.offset,
             size: member.size,
-            header: 0,
             seconds: mtime.seconds,
             nanos: mtime.nanos,
-            uid: member.uid,
-            gid: member.gid,
-            major: member.device.0,
-            minor: member.device.1,
             start,
-            xattrs_len,
+            class,
             name_len,
             linkname_len,
-            mode: u16::try_from(member.mode & 0o7777).unwrap_or(0),
-            kind: member.kind,
         });
         Ok(())
+    }
+
+    /// Its number. Neighbours mostly have the same.
+    fn class(&mut self, class: Class) -> u32 {
+        let last = self.records.last().map(|record| record.class);
+        let last = last.filter(|&last| {
+            let place = usize::try_from(last).ok();
+            place.and_then(|place| self.classes.get(place)) == Some(&class)
+        });
+        if let Some(last) = last {
+            return last;
+        }
+        *self.known.entry(class).or_insert_with(|| {
+            // At most one for each record.
+            let number = u32::try_from(self.classes.len()).unwrap_or(u32::MAX);
+            self.classes.push(class);
+            number
+        })
     }
 
     /// Puts the members in tar order and finds where their headers start: at 0, then at the first block
@@ -101,7 +130,7 @@ impl TocBuilder {
             self.records.sort_by_key(|record| record.offset);
         }
         let mut header = 0;
-        for record in &mut self.records {
+        for record in &self.records {
             let fault = |fault| Error::Entry {
                 offset: record.offset,
                 fault,
@@ -121,7 +150,10 @@ impl TocBuilder {
             let Some(end) = record.offset.checked_add(record.size) else {
                 return Err(beyond);
             };
-            let stored_end = if record.kind == Kind::Reg {
+            let class = usize::try_from(record.class)
+                .ok()
+                .and_then(|class| self.classes.get(class));
+            let stored_end = if class.is_some_and(|class| class.kind == Kind::Reg) {
                 end
             } else {
                 record.offset
@@ -129,16 +161,14 @@ impl TocBuilder {
             if stored_end > archive_size {
                 return Err(beyond);
             }
-            record.header = header;
-            // The size counts for every kind here, since other readers count it: a link with a size
-            // makes the table unusable for all of us alike.
-            header = end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+            header = record.next_header();
         }
         self.arena.shrink_to_fit();
         self.records.shrink_to_fit();
         Ok(Toc {
             arena: self.arena,
             records: self.records,
+            classes: self.classes,
             archive_size,
         })
     }
@@ -186,11 +216,13 @@ fn last_of_each<'a>(xattrs: &[(&'a [u8], &'a [u8])]) -> Xattrs<'a> {
     sorted
 }
 
-/// The parts are bounded by the limit on attributes, so their lengths fit.
-fn push_prefixed(arena: &mut Vec<u8>, bytes: &[u8]) {
-    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+/// Of a name, a value, or all of an entry's attributes.
+const PREFIX: usize = 4;
+
+/// Attributes are bounded by the limit on them, so their lengths fit.
+fn push_len(arena: &mut Vec<u8>, len: usize) {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
     arena.extend_from_slice(&len.to_le_bytes());
-    arena.extend_from_slice(bytes);
 }
 
 fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
