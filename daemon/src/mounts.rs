@@ -25,7 +25,7 @@ pub struct Parts {
     pub opener: Arc<Opener>,
     pub content: Arc<Content>,
     pub cache: Arc<Cache>,
-    pub background: Background,
+    pub background: Arc<Background>,
     pub profiles: Profiles,
     pub records: Records,
     pub fuse: fuse::Options,

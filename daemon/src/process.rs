@@ -73,6 +73,7 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
     let content = Arc::new(Content::open(root).context("cannot open the content directory")?);
     let cache = Cache::open(&root.join("layers"), cache_options(config))?;
     let background = Background::start(&cache, background_options(&config.background_fetch));
+    let background = Arc::new(background);
     let opener = Arc::new(Opener::new(
         Arc::clone(&content),
         Arc::clone(&cache),
@@ -80,8 +81,12 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
         layer_options(config),
         config.prefetch.enable,
     ));
-    let profiles = Profiles::open(root.join("profiles"), profile_options(config))
-        .context("cannot open the directory of start-up profiles")?;
+    let profiles = Profiles::open(
+        root.join("profiles"),
+        Arc::clone(&background),
+        profile_options(config),
+    )
+    .context("cannot open the directory of start-up profiles")?;
     let images = Arc::new(Images::new(
         registry.clone(),
         Arc::clone(&opener),

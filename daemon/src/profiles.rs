@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use layer::Layer;
+use layer::{Background, Layer};
 use oci_spec::image::Digest;
 use parking_lot::Mutex;
-use soci::profile::LayerProfile;
+use soci::profile::{FirstRead, LayerProfile};
 
 use self::known::Known;
 use self::merge::merged;
@@ -42,6 +42,7 @@ pub struct Profiles(Arc<Inner>);
 
 struct Inner {
     options: Options,
+    background: Arc<Background>,
     store: Arc<Store>,
     known: Known,
     /// By manifest: one start of an image at a time.
@@ -58,10 +59,11 @@ struct Running {
 
 impl Profiles {
     /// Makes `dir` if need be.
-    pub fn open(dir: PathBuf, options: Options) -> io::Result<Self> {
+    pub fn open(dir: PathBuf, background: Arc<Background>, options: Options) -> io::Result<Self> {
         let store = Arc::new(Store::open(dir, options.max_images)?);
         Ok(Self(Arc::new(Inner {
             options,
+            background,
             known: Known::new(Arc::clone(&store)),
             store,
             running: Mutex::default(),
@@ -84,9 +86,9 @@ impl Profiles {
                 let runs = found.profile.runs();
                 tracing::info!(target: "daemon", image, %manifest, ranges, bytes, runs, "image has a start-up profile: that is fetched first");
             }
-            if let Some(reads) = found.profile.layer(&layer) {
-                apply(&opened, reads);
-            }
+            // Nothing read is known as well: nothing else needs to be tried.
+            let reads = found.profile.layer(&layer).map(LayerProfile::reads);
+            this.fetch(&opened, reads.unwrap_or_default());
         });
     }
 
@@ -107,7 +109,7 @@ impl Profiles {
         if !self.0.options.apply || self.knows(manifest, layer).await {
             return;
         }
-        apply(opened, &reads);
+        self.fetch(opened, reads.reads());
         self.0.known.ship(manifest, layer, reads);
     }
 
@@ -164,10 +166,15 @@ impl Profiles {
             };
             for (digest, layer) in &layers {
                 if let Some(reads) = found.profile.layer(digest) {
-                    apply(layer, reads);
+                    this.fetch(layer, reads.reads());
                 }
             }
         });
+    }
+
+    fn fetch(&self, layer: &Arc<Layer>, reads: &[FirstRead]) {
+        let reads = reads.iter().map(|read| (read.tar.clone(), read.at_ms));
+        self.0.background.prefetch_reads(layer, reads);
     }
 
     async fn follow(&self, manifest: Digest) {
@@ -252,10 +259,6 @@ impl Running {
             }
         }
     }
-}
-
-fn apply(layer: &Layer, reads: &LayerProfile) {
-    layer.prefetch_reads(reads.reads().iter().map(|read| read.tar.clone()));
 }
 
 /// Ranges, and bytes of the tars.

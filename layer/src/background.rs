@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::queue::{DropPolicy, Job, Next, Queue};
+use crate::starts::Starts;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +63,7 @@ struct Shared {
     cache: Arc<Cache>,
     options: BackgroundOptions,
     queue: Queue,
+    starts: Arc<Starts>,
 }
 
 impl Background {
@@ -72,6 +74,7 @@ impl Background {
             cache: Arc::clone(cache),
             options,
             queue,
+            starts: Starts::new(cache),
         });
         let mut workers = JoinSet::new();
         for _ in 0..shared.options.concurrency.max(1) {
@@ -91,10 +94,22 @@ impl Background {
             self.shared.cache.metrics().background_dropped.add(1);
             tracing::debug!(target: "layer", layer = %dropped, "not filled in the background: queue is full");
         }
-        if self.shared.options.enabled && layer.can_be_filled() {
+        // A guess, where nothing better is known.
+        if self.shared.options.enabled && layer.can_be_filled() && !layer.is_foreseen() {
             layer.prefetch(0..self.shared.options.first_spans);
         }
         self.shared.cache.work.notify_waiters();
+    }
+
+    /// What the readers of a layer, mounted or not, will want: ranges of its tar, and when (of all layers of one image from the
+    /// same moment on), in that order. Brought at once, several requests at a time, before everything nobody waits for.
+    pub fn prefetch_reads(
+        &self,
+        layer: &Arc<Layer>,
+        reads: impl IntoIterator<Item = (Range<u64>, u32)>,
+    ) {
+        layer.foresee();
+        self.shared.starts.add(layer, reads);
     }
 }
 
@@ -138,6 +153,9 @@ impl Shared {
         } else {
             self.options.reader_silence
         };
+        if !job.is_hinted() {
+            self.starts.finished().await;
+        }
         self.cache.readers.quiet(silence).await;
         // Only now, so that a layer does not outlive its mount by waiting here.
         let Some(layer) = job.layer() else {

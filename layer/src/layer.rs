@@ -24,6 +24,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 /// More hints than this are noise.
@@ -73,6 +74,8 @@ pub struct Layer {
     hints: Mutex<VecDeque<Range<u32>>>,
     ahead: ReadAhead,
     first_reads: FirstReads,
+    /// What its readers will want is known, be it nothing.
+    foreseen: AtomicBool,
 }
 
 impl Layer {
@@ -144,6 +147,7 @@ impl Layer {
             hints: Mutex::default(),
             ahead: ReadAhead::default(),
             first_reads,
+            foreseen: AtomicBool::new(false),
         }))
     }
 
@@ -307,13 +311,6 @@ impl Layer {
         self.loader.cache.work.notify_waiters();
     }
 
-    /// Brings what these ranges of the tar need, in this order, before everything nobody waits for.
-    pub fn prefetch_reads(&self, tar: impl IntoIterator<Item = Range<u64>>) {
-        for tar in tar {
-            self.prefetch(self.loader.table.covering(tar));
-        }
-    }
-
     /// What readers have asked for since it was opened, or since `record`: ranges of the tar in the order of their first use,
     /// disjoint and bounded in number.
     pub fn first_reads(&self) -> Vec<FirstRead> {
@@ -352,6 +349,36 @@ impl Layer {
             total,
             complete: resident >= total,
         }
+    }
+
+    pub(crate) fn foresee(&self) {
+        self.foreseen.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_foreseen(&self) -> bool {
+        self.foreseen.load(Ordering::Relaxed)
+    }
+
+    /// The spans that a range of the tar needs.
+    pub(crate) fn covering(&self, tar: Range<u64>) -> Range<u32> {
+        self.loader.table.covering(tar)
+    }
+
+    /// Whether a span has to be fetched.
+    pub(crate) fn lacks(&self, span: u32) -> bool {
+        self.loader.source.is_some() && self.loader.store.presence(span) == Presence::Absent
+    }
+
+    pub(crate) fn compressed(&self, span: u32) -> u64 {
+        let range = self.loader.table.compressed(SpanId(span));
+        range.map_or(0, |range| range.end.saturating_sub(range.start))
+    }
+
+    /// Brings those of these spans that are missing.
+    pub(crate) async fn bring(&self, spans: Range<u32>) -> Result<(), Error> {
+        let missing: Vec<u32> = spans.filter(|span| self.lacks(*span)).collect();
+        let brought = self.loader.bring(&missing, false, Urgency::Background);
+        brought.await.map(drop)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

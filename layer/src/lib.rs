@@ -16,6 +16,7 @@ mod queue;
 mod readers;
 mod source;
 mod spans;
+mod starts;
 mod tree;
 mod verify;
 

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub read_ahead_spans: Counter,
     /// Those of them that were read.
     pub read_ahead_hits: Counter,
+    /// Requests for what start-up profiles name.
+    pub start_requests: Counter,
     pub background_gaps: Counter,
     pub background_failures: Counter,
     pub background_dropped: Counter,
