@@ -18,9 +18,9 @@ pub struct Content {
     dir: PathBuf,
 }
 
-/// A blob and the open file it lies in.
-pub struct Stored {
-    pub bytes: Vec<u8>,
+/// What was made of a blob, and the open file it lies in.
+pub struct Stored<T> {
+    pub made: T,
     pub file: File,
 }
 
@@ -38,8 +38,14 @@ impl Content {
         self.dir.join(digest.digest())
     }
 
-    /// `None` if it is not here; a blob that does not have its digest is removed and not here either.
-    pub fn get(&self, digest: &Digest, limit: u64) -> io::Result<Option<Stored>> {
+    /// Makes something of a blob while its digest is checked, and hands it out only if that holds.
+    /// `None` if the blob is not here; one that does not have its digest is removed and not here either.
+    pub fn get<T: Send>(
+        &self,
+        digest: &Digest,
+        limit: u64,
+        make: impl FnOnce(&[u8]) -> T + Send,
+    ) -> io::Result<Option<Stored<T>>> {
         let path = self.path(digest);
         let mut file = match File::open(&path) {
             Ok(file) => file,
@@ -48,14 +54,28 @@ impl Content {
         };
         let mut bytes = Vec::new();
         let size = file.metadata()?.len();
+        let mut made = None;
         if size <= limit {
             (&mut file).take(limit).read_to_end(&mut bytes)?;
+            let (made_of_it, holds) = beside(|| make(&bytes), || matches(digest, &bytes))?;
+            made = holds.then_some(made_of_it);
         }
-        if size > limit || !matches(digest, &bytes) {
+        let Some(made) = made else {
             fs::remove_file(&path)?;
             return Ok(None);
-        }
-        Ok(Some(Stored { bytes, file }))
+        };
+        Ok(Some(Stored { made, file }))
+    }
+
+    /// Makes something of a blob that was checked against its digest, while it is stored.
+    pub fn put_and<T: Send>(
+        &self,
+        digest: &Digest,
+        bytes: &[u8],
+        make: impl FnOnce(&[u8]) -> T + Send,
+    ) -> io::Result<Stored<T>> {
+        let (made, file) = beside(|| make(bytes), || self.put(digest, bytes))?;
+        Ok(Stored { made, file: file? })
     }
 
     /// Stores bytes that were checked against `digest`; they are there whole or not at all.
@@ -105,6 +125,24 @@ impl Content {
     }
 }
 
+/// Does both at the same time. Blocks.
+fn beside<T: Send, U>(
+    work: impl FnOnce() -> T + Send,
+    other: impl FnOnce() -> U,
+) -> io::Result<(T, U)> {
+    std::thread::scope(|scope| {
+        let name = "soci-parse".to_owned();
+        let work = std::thread::Builder::new()
+            .name(name)
+            .spawn_scoped(scope, work)?;
+        let other = other();
+        let work = work
+            .join()
+            .map_err(|_| io::Error::other("parsing it panicked"))?;
+        Ok((work, other))
+    })
+}
+
 fn matches(digest: &Digest, bytes: &[u8]) -> bool {
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
@@ -117,6 +155,11 @@ fn matches(digest: &Digest, bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn get(content: &Content, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
+        let stored = content.get(digest, limit, <[u8]>::to_vec).unwrap();
+        stored.map(|stored| stored.made)
+    }
 
     fn digest(bytes: &[u8]) -> Digest {
         let hex: String = Sha256::digest(bytes)
@@ -132,9 +175,9 @@ mod tests {
         let content = Content::open(root.path()).unwrap();
         let name = digest(b"blob");
         content.put(&name, b"blob").unwrap();
-        assert_eq!(content.get(&name, 100).unwrap().unwrap().bytes, b"blob");
+        assert_eq!(get(&content, &name, 100).unwrap(), b"blob");
         fs::write(content.path(&name), b"blub").unwrap();
-        assert!(content.get(&name, 100).unwrap().is_none());
+        assert!(get(&content, &name, 100).is_none());
         assert!(!content.path(&name).exists());
     }
 
@@ -144,7 +187,7 @@ mod tests {
         let content = Content::open(root.path()).unwrap();
         let name = digest(b"blob");
         content.put(&name, b"blob").unwrap();
-        assert!(content.get(&name, 3).unwrap().is_none());
+        assert!(get(&content, &name, 3).is_none());
     }
 
     #[test]

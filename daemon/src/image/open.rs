@@ -41,6 +41,9 @@ pub struct Served {
     pub pulled_because: Option<String>,
 }
 
+/// A zTOC and the file it lies in.
+type Parsed = Stored<Result<Ztoc, soci::Error>>;
+
 /// Where a layer comes from.
 #[derive(Clone)]
 pub(super) struct Origin {
@@ -103,8 +106,8 @@ impl Opener {
             });
         }
         let unusable = |error| format!("its zTOC {} is not usable: {error}", descriptor.digest);
-        let stored = self.ztoc_blob(&origin.repository, descriptor).await?;
-        let (ztoc, stored) = self.parse(stored).await.map_err(unusable)?;
+        let stored = self.ztoc(&origin.repository, descriptor).await?;
+        let ztoc = stored.made.map_err(|error| unusable(error.to_string()))?;
         let described = ztoc.spans.compressed_size();
         if let Some(size) = size.filter(|&size| size != described) {
             return Err(unusable(format!(
@@ -115,7 +118,7 @@ impl Opener {
         probe(&blob, &ztoc.spans).await?;
         let spans = ztoc.spans.len();
         let layer = self
-            .lazy_layer(&record, ztoc, stored, blob)
+            .lazy_layer(&record, ztoc, stored.file, blob)
             .await
             .map_err(unusable)?;
         if let Some(artifact) = index.prefetch(&descriptor.layer).filter(|_| self.prefetch) {
@@ -183,11 +186,11 @@ impl Opener {
         let stored = self.stored(digest).await?.ok_or_else(|| {
             format!("its zTOC {digest} is gone; remove the image and pull it again")
         })?;
-        let (ztoc, stored) = self.parse(stored).await?;
+        let ztoc = stored.made.map_err(|error| error.to_string())?;
         let blob = registry
             .repository(&reference)
             .ranged(&record.layer, ztoc.spans.compressed_size());
-        self.lazy_layer(record, ztoc, stored, blob).await
+        self.lazy_layer(record, ztoc, stored.file, blob).await
     }
 
     fn shared(&self, record: &Record) -> Option<Arc<Layer>> {
@@ -211,28 +214,31 @@ impl Opener {
         }
     }
 
-    async fn stored(&self, digest: &Digest) -> Result<Option<Stored>, String> {
-        let (content, digest, limit) =
-            (Arc::clone(&self.content), digest.clone(), self.limits.blob);
-        blocking(move || content.get(&digest, limit))
+    async fn stored(&self, digest: &Digest) -> Result<Option<Parsed>, String> {
+        let (content, digest, limits) = (
+            Arc::clone(&self.content),
+            digest.clone(),
+            self.limits.clone(),
+        );
+        blocking(move || content.get(&digest, limits.blob, |blob| Ztoc::parse(blob, &limits)))
             .await?
             .map_err(|error| format!("a stored zTOC cannot be read: {error}"))
     }
 
-    async fn ztoc_blob(
+    async fn ztoc(
         &self,
         repository: &Repository,
         descriptor: &ZtocDescriptor,
-    ) -> Result<Stored, String> {
+    ) -> Result<Parsed, String> {
         let digest = descriptor.digest.clone();
         if let Some(stored) = self.stored(&digest).await? {
             return Ok(stored);
         }
-        let limit = self.limits.blob;
-        if descriptor.size > limit {
+        let limits = self.limits.clone();
+        if descriptor.size > limits.blob {
             return Err(format!(
-                "its zTOC {digest} has {} bytes, more than {limit}",
-                descriptor.size
+                "its zTOC {digest} has {} bytes, more than {}",
+                descriptor.size, limits.blob
             ));
         }
         let bytes = repository
@@ -240,22 +246,9 @@ impl Opener {
             .await
             .map_err(|error| format!("its zTOC {digest} cannot be had: {error}"))?;
         let content = Arc::clone(&self.content);
-        blocking(move || {
-            let file = content.put(&digest, &bytes)?;
-            Ok(Stored {
-                bytes: bytes.into(),
-                file,
-            })
-        })
-        .await?
-        .map_err(|error: std::io::Error| format!("its zTOC cannot be stored: {error}"))
-    }
-
-    async fn parse(&self, stored: Stored) -> Result<(Ztoc, std::fs::File), String> {
-        let limits = self.limits.clone();
-        blocking(move || Ztoc::parse(&stored.bytes, &limits).map(|ztoc| (ztoc, stored.file)))
+        blocking(move || content.put_and(&digest, &bytes, |blob| Ztoc::parse(blob, &limits)))
             .await?
-            .map_err(|error| error.to_string())
+            .map_err(|error| format!("its zTOC cannot be stored: {error}"))
     }
 
     async fn lazy_layer(
