@@ -21,7 +21,7 @@ pub(crate) use convert::{Convert, Create, Format};
 pub(crate) use global::{ContentStore, Global};
 pub(crate) use index::{IndexCommand, IndexInfo, IndexList, IndexRemove};
 pub(crate) use inspect::{Diff, Verify};
-pub(crate) use prefetch::{PrefetchCommand, PrefetchInfo};
+pub(crate) use prefetch::{PrefetchCommand, PrefetchExport, PrefetchMerge};
 pub(crate) use publish::{Publish, SociVersion};
 pub(crate) use push::{ExistingIndex, Push};
 pub(crate) use registry::RegistryFlags;
@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// List and show zTOCs, and read files through them
     #[command(subcommand)]
     Ztoc(ZtocCommand),
-    /// List and show prefetch artifacts
+    /// List and show prefetch artifacts and start-up profiles
     #[command(subcommand)]
     Prefetch(PrefetchCommand),
     RebuildDb(RebuildDb),

@@ -11,6 +11,7 @@ mod local;
 mod man;
 mod places;
 mod prefetch;
+mod profiles;
 mod publish;
 mod push;
 mod rebuild;

@@ -61,6 +61,11 @@ pub(crate) enum Error {
         "{image}: the profile is of another image: it has none of the {layers} layer(s) that the profile lists"
     )]
     ForeignProfile { image: String, layers: usize },
+    #[error(
+        "{image}: no start of it is recorded in {}; run it once with the snapshotter of this machine",
+        .directory.display()
+    )]
+    NotRecorded { image: String, directory: PathBuf },
     #[error("{0}: no start was recorded in it")]
     EmptyProfile(String),
     #[error("{what}: {source}")]

@@ -45,7 +45,7 @@ pub(crate) struct Global {
     /// Where built artifacts are kept
     #[arg(long, global = true, value_enum, default_value = "containerd")]
     pub content_store: ContentStore,
-    /// Where the list of built artifacts is kept
+    /// Where the list of built artifacts is kept, and the profiles of the snapshotter
     #[arg(
         long,
         global = true,
