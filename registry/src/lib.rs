@@ -2,6 +2,7 @@
 
 mod address;
 mod auth;
+mod capabilities;
 mod challenge;
 mod client;
 mod clients;

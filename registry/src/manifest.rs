@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use oci_spec::image::{Descriptor, Digest, MediaType};
 
 use crate::Error;
+use crate::capabilities::Capabilities;
 use crate::client::Client;
 use crate::content::{self, ACCEPTED, MANIFEST_LIMIT, media_type};
 use crate::counters::add;
@@ -19,7 +20,7 @@ use crate::payload::Payload;
 use crate::push::{Pushed, PushedManifest, Referrer};
 use crate::redirect::Ask;
 use crate::referrer;
-use crate::referrers::{Capabilities, by_api};
+use crate::referrers::by_api;
 use crate::transport::Reply;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");

@@ -1,17 +1,15 @@
 //! What refers to a manifest: the referrers API, or the tag that stands in for it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, LINK};
 use http::{HeaderMap, HeaderValue};
 use oci_spec::image::{Descriptor, Digest, ImageIndex};
-use parking_lot::Mutex;
 use url::Url;
 
 use crate::Error;
+use crate::capabilities::Capabilities;
 use crate::client::Client;
 use crate::content::{ACCEPTED, MANIFEST_LIMIT};
 use crate::endpoint::Endpoint;
@@ -22,44 +20,6 @@ use crate::transport::Reply;
 
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MAX_PAGES: usize = 16;
-/// Longer than any process lives; `Options` may say "for ever".
-const FOR_EVER: Duration = Duration::from_secs(365 * 86400);
-const MAX_REMEMBERED: usize = 4096;
-
-/// Which repositories have no referrers API, for a while.
-pub(crate) struct Capabilities {
-    ttl: Duration,
-    without: Mutex<HashMap<String, Instant>>,
-}
-
-impl Capabilities {
-    pub(crate) fn new(ttl: Duration) -> Self {
-        Capabilities {
-            ttl: ttl.min(FOR_EVER),
-            without: Mutex::default(),
-        }
-    }
-
-    fn is_without(&self, endpoint: &Endpoint) -> bool {
-        let without = self.without.lock();
-        without
-            .get(endpoint.base.as_str())
-            .is_some_and(|until| Instant::now() < *until)
-    }
-
-    fn remember(&self, endpoint: &Endpoint) {
-        let now = Instant::now();
-        let mut without = self.without.lock();
-        if without.len() >= MAX_REMEMBERED {
-            without.retain(|_, until| now < *until);
-        }
-        if let Some(until) = now.checked_add(self.ttl)
-            && without.len() < MAX_REMEMBERED
-        {
-            without.insert(endpoint.base.to_string(), until);
-        }
-    }
-}
 
 /// In the order of the host. Only descriptors with `artifact_type`.
 pub(crate) async fn list(
@@ -109,7 +69,7 @@ pub(crate) async fn by_api(
     subject: &Digest,
     artifact_type: &str,
 ) -> Result<Option<Vec<Descriptor>>, Error> {
-    if capabilities.is_without(endpoint) {
+    if capabilities.lacks_referrers(endpoint) {
         return Ok(None);
     }
     let query = Query {
@@ -135,7 +95,7 @@ struct Query<'a> {
 
 impl Query<'_> {
     async fn endpoint(&self, endpoint: &Arc<Endpoint>) -> Result<Vec<Descriptor>, Error> {
-        if !self.capabilities.is_without(endpoint)
+        if !self.capabilities.lacks_referrers(endpoint)
             && let Some(found) = self.api(endpoint).await?
         {
             return Ok(found);
@@ -153,14 +113,14 @@ impl Query<'_> {
                 // A login page instead of an answer also comes with 200.
                 Ok(reply) if reply.content_type().as_deref() == Some(INDEX) => reply,
                 Ok(_) if page == 0 => {
-                    self.capabilities.remember(endpoint);
+                    self.capabilities.note_no_referrers(endpoint);
                     return Ok(None);
                 }
                 Ok(reply) => return Err(malformed(&reply, "a page is not an image index")),
                 Err(failure) if page == 0 && is_missing(&failure) => {
                     // Of a repository that does not exist yet, nothing is to be learnt.
                     if failure.code.as_deref() != Some("NAME_UNKNOWN") {
-                        self.capabilities.remember(endpoint);
+                        self.capabilities.note_no_referrers(endpoint);
                     }
                     return Ok(None);
                 }

@@ -6,13 +6,13 @@ use oci_spec::distribution::Reference;
 
 use crate::Error;
 use crate::auth::Auth;
+use crate::capabilities::Capabilities;
 use crate::client::Client;
 use crate::counters::{Counters, Counts};
 use crate::credentials::Credentials;
 use crate::endpoint::resolve;
 use crate::hosts::Hosts;
 use crate::options::Options;
-use crate::referrers::Capabilities;
 use crate::repository::Repository;
 use crate::retry::Retry;
 use crate::transport::Transport;

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use oci_spec::image::{Descriptor, Digest};
 
 use crate::Error;
+use crate::capabilities::Capabilities;
 use crate::content::{self, Manifest};
 use crate::hosts::Hosts;
 use crate::manifest;
 use crate::push::{BlobBody, Pushed, PushedManifest};
 use crate::ranged::Blob;
-use crate::referrers::{self, Capabilities};
+use crate::referrers;
 use crate::referrers_tag;
 use crate::stream::BlobStream;
 use crate::upload;
@@ -50,7 +51,12 @@ impl Repository {
 
     /// A blob to be read in parts. No request is made yet.
     pub fn ranged(&self, digest: &Digest, size: u64) -> Blob {
-        Blob::new(self.hosts.clone(), digest.clone(), size)
+        Blob::new(
+            self.hosts.clone(),
+            self.capabilities.clone(),
+            digest.clone(),
+            size,
+        )
     }
 
     /// The manifest or index of at most 4 MiB that a tag or digest names, of a Docker or OCI type.

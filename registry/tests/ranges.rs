@@ -66,9 +66,41 @@ async fn a_part_outside_the_layer_is_not_asked_for() {
 
 #[tokio::test]
 async fn a_host_without_ranges_is_found_out_without_reading_the_layer() {
-    let (read, registry, server) = check(|_| answer(200, &[], content(SIZE))).await;
-    assert!(matches!(read, Err(Error::NoRanges { .. })), "{read:?}");
+    let server = Server::start(|_| answer(200, &[], content(SIZE))).await;
+    let registry = registry(options(), None);
+    let blob = repository(&registry, &server.host).ranged(&digest(&content(SIZE)), 1000);
+    let probed = blob.probe().await;
+    assert!(matches!(probed, Err(Error::NoRanges { .. })), "{probed:?}");
+    assert!(!blob.needs_no_probe());
     assert_eq!((server.requests(), registry.counters().bytes), (1, 0));
+}
+
+/// A pull-through cache does so with a blob it does not have yet.
+#[tokio::test]
+async fn a_reader_gets_its_part_also_from_a_whole_answer() {
+    let server = Server::start(|seen| match seen.path.contains("/a/") {
+        true => serve(seen, &content(SIZE)),
+        false => answer(200, &[], content(SIZE)),
+    })
+    .await;
+    let registry = registry(options(), None);
+    let known = repository(&registry, &server.host).ranged(&digest(&content(SIZE)), 1000);
+    assert!(!known.needs_no_probe());
+    assert_eq!(known.probe().await.unwrap(), content(SIZE).slice(..512));
+    assert!(known.needs_no_probe());
+    let reference = format!("{}/other:1", server.host).parse().unwrap();
+    let repository = registry.repository(&reference);
+    let blob = repository.ranged(&digest(&content(SIZE)), 1000);
+    assert!(blob.needs_no_probe(), "it is the same host");
+    assert_eq!(
+        blob.read(100..200).await.unwrap(),
+        content(SIZE).slice(100..200)
+    );
+    assert_eq!(blob.read(0..1000).await.unwrap(), content(SIZE));
+    assert!(!blob.needs_no_probe(), "the host is believed no more");
+    let longer = repository.ranged(&digest(&content(SIZE)), 2000);
+    let read = longer.read(100..200).await;
+    assert!(matches!(read, Err(Error::NoRanges { .. })), "{read:?}");
 }
 
 #[tokio::test]
