@@ -16,6 +16,7 @@ mod cache;
 mod entries;
 mod local;
 mod reads;
+mod starts;
 mod support;
 mod tree;
 mod union;
