@@ -160,8 +160,11 @@ fn spans_can_be_kept_as_they_are() {
     let site = Site::new();
     let profile = site.profile("p.json", &[(&site.layer, some_reads())]);
     site.convert(&[], "plain.tar").quiet();
-    site.convert(&["--keep-spans", "--profile", text(&profile)], "kept.tar")
-        .quiet();
+    site.convert(
+        &["--profile-only=prefetch", "--profile", text(&profile)],
+        "kept.tar",
+    )
+    .quiet();
     let (plain, _, _) = site.index("plain.tar");
     let (kept, _, prefetch) = site.index("kept.tar");
     assert_eq!(kept["layers"][0], plain["layers"][0]);
@@ -171,7 +174,21 @@ fn spans_can_be_kept_as_they_are() {
         json!([{"start_span": 1, "end_span": 1}])
     );
     assert_eq!(prefetch["tar_reads"], json!([[2_000_000, 2_100_000, 0]]));
-    assert_eq!(site.convert(&["--keep-spans"], "x.tar").code, 2);
+    assert_eq!(site.convert(&["--profile-only=prefetch"], "x.tar").code, 2);
+}
+
+#[test]
+fn spans_can_be_cut_without_a_list_for_old_readers() {
+    let site = Site::new();
+    let profile = site.profile("p.json", &[(&site.layer, some_reads())]);
+    site.convert(&["--profile", text(&profile)], "both.tar")
+        .quiet();
+    let arguments = ["--profile-only=spans", "--profile", text(&profile)];
+    site.convert(&arguments, "spans.tar").quiet();
+    let (both, _, _) = site.index("both.tar");
+    let (spans, _, prefetch) = site.index("spans.tar");
+    assert_eq!(spans["layers"].as_array().unwrap().len(), 1);
+    assert_eq!((&spans["layers"][0], prefetch), (&both["layers"][0], None));
 }
 
 #[test]
@@ -179,7 +196,7 @@ fn a_path_and_a_profile_are_both_loaded_first() {
     let site = Site::new();
     let profile = site.profile("p.json", &[(&site.layer, some_reads())]);
     let arguments = [
-        "--keep-spans",
+        "--profile-only=prefetch",
         "--profile",
         text(&profile),
         "--prefetch-file=data",

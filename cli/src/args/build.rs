@@ -44,6 +44,15 @@ pub(crate) enum Optimization {
     Xattr,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileUse {
+    /// Cut spans by it, and list nothing to be loaded first: for readers that know no prefetch artifacts,
+    /// as AWS's snapshotter before 0.13
+    Spans,
+    /// List what is to be loaded first, and leave spans as they are: zTOCs that exist are used again
+    Prefetch,
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Build {
     /// Bytes of tar per span, the least that is fetched at once
@@ -68,9 +77,9 @@ pub(crate) struct Build {
     /// coarsely elsewhere, and let starts load that first
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
-    /// Cut spans as without a profile, and reuse zTOCs that exist: starts only load first what it lists
-    #[arg(long, requires = "profile")]
-    pub keep_spans: bool,
+    /// Use the profile for one thing only
+    #[arg(long, value_enum, value_name = "USE", requires = "profile")]
+    pub profile_only: Option<ProfileUse>,
     /// Layers at once [default: the number of cores]
     #[arg(long, short = 'j', value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
@@ -87,7 +96,8 @@ impl Build {
 
     /// Only zTOCs of this span size are used again; without one, those of any.
     pub(crate) fn reused_span_size(&self) -> Option<u64> {
-        (!self.keep_spans).then_some(self.span_size)
+        let keeps_spans = self.profile_only == Some(ProfileUse::Prefetch);
+        (!keeps_spans).then_some(self.span_size)
     }
 
     pub(crate) fn starts(&self) -> Result<Starts, Error> {
@@ -99,7 +109,11 @@ impl Build {
             let file = file.display().to_string();
             return Err(Error::EmptyProfile(file));
         }
-        Ok(Starts::new(profile, self.keep_spans))
+        Ok(match self.profile_only {
+            None => Starts::new(profile, true, true),
+            Some(ProfileUse::Spans) => Starts::new(profile, true, false),
+            Some(ProfileUse::Prefetch) => Starts::new(profile, false, true),
+        })
     }
 
     pub(crate) fn prefetch(&self) -> Result<Vec<String>, Error> {

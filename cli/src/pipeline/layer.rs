@@ -130,7 +130,7 @@ impl Job {
     /// Somebody asks which spans hold something.
     fn is_searched(&self) -> bool {
         let settings = &self.settings;
-        !settings.prefetch.is_empty() || settings.starts.layer(&self.layer.digest).is_some()
+        !settings.prefetch.is_empty() || settings.starts.first(&self.layer.digest).is_some()
     }
 
     async fn build(&self, cuts: Cuts) -> Result<Built, Error> {

@@ -88,7 +88,7 @@ fn one(
         if !requests.is_empty() {
             wanted = requests.layer(toc, spans);
         }
-        let reads = settings.starts.layer(&layer.digest);
+        let reads = settings.starts.first(&layer.digest);
         let reads = reads.map_or_else(Vec::new, |profile| within(profile, spans));
         wanted.extend(reads.iter().map(|read| spans.covering(read.tar.clone())));
         let artifact = prefetch::Artifact::new(wanted, reads);

@@ -14,25 +14,32 @@ use crate::image::Variant;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Starts {
     profile: Option<Arc<Profile>>,
-    keep_spans: bool,
+    cut: bool,
+    prefetch: bool,
 }
 
 impl Starts {
-    /// `keep_spans`: spans are not cut around what starts read.
-    pub(crate) fn new(profile: Profile, keep_spans: bool) -> Self {
+    /// `cut`: spans are cut around what starts read. `prefetch`: that is to be loaded first.
+    pub(crate) fn new(profile: Profile, cut: bool, prefetch: bool) -> Self {
         Starts {
             profile: Some(Arc::new(profile)),
-            keep_spans,
+            cut,
+            prefetch,
         }
     }
 
-    pub(crate) fn layer(&self, layer: &Digest) -> Option<&LayerProfile> {
+    fn layer(&self, layer: &Digest) -> Option<&LayerProfile> {
         self.profile.as_deref()?.layer(layer)
+    }
+
+    /// What of a layer is to be loaded first, if anything is.
+    pub(super) fn first(&self, layer: &Digest) -> Option<&LayerProfile> {
+        self.layer(layer).filter(|_| self.prefetch)
     }
 
     /// How a layer is to be cut around what starts read, if it is.
     pub(super) fn cuts(&self, layer: &Digest, span_size: u64) -> Option<Cuts> {
-        let profile = self.layer(layer).filter(|_| !self.keep_spans)?;
+        let profile = self.layer(layer).filter(|_| self.cut)?;
         Some(Cuts::around(profile, span_size))
     }
 
