@@ -235,6 +235,7 @@ fn the_link_is_as_slow_as_it_says() -> Result<()> {
     let shape = Shape {
         delay: Duration::from_millis(30),
         rate: 8 << 20,
+        ..Shape::default()
     };
     let link = Link::start(it.registry.address(), shape)?;
     let timed = |range: &str| -> Result<Duration> {
@@ -255,6 +256,67 @@ fn the_link_is_as_slow_as_it_says() -> Result<()> {
         whole < Duration::from_millis(1200),
         "4 MiB at 8 MiB/s took {whole:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn the_link_counts_requests_and_connections_and_sends_blobs_elsewhere() -> Result<()> {
+    let it = fixture(b"0123456789")?;
+    let shape = Shape {
+        rate: 1 << 20,
+        redirect: true,
+        ..Shape::default()
+    };
+    let link = Link::start(it.registry.address(), shape)?;
+    ensure!(
+        get(link.address(), "/v2/", &[])?.status == 200,
+        "only blobs are redirected"
+    );
+    let moved = get(link.address(), &it.path(), &[])?;
+    let location = moved.header("location").context("no location")?;
+    ensure!(moved.status == 307 && moved.body.is_empty(), "{moved:?}");
+    let (store, path) = location
+        .trim_start_matches("http://")
+        .split_once('/')
+        .context("location")?;
+    let store: std::net::SocketAddr = store.parse()?;
+    ensure!(store != link.address(), "redirected to itself");
+    let part = get(store, &format!("/{path}"), &[("Range", "bytes=2-4")])?;
+    ensure!(part.status == 206 && part.body == b"234", "{part:?}");
+    let counts = link.counts();
+    ensure!(
+        (counts.requests, counts.connections) == (3, 3),
+        "{counts:?}"
+    );
+    let ranges: Vec<_> = link.requests().into_iter().map(|r| r.range).collect();
+    ensure!(
+        ranges == [None, None, Some("bytes=2-4".to_owned())],
+        "{ranges:?}"
+    );
+    ensure!(
+        counts.down > 200 && counts.up > 200 && counts.down < 4000,
+        "{counts:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_link_lets_a_new_connection_grow_when_told_to() -> Result<()> {
+    let size = 1 << 20;
+    let it = fixture(&vec![1; size])?;
+    let shape = Shape {
+        delay: Duration::from_millis(10),
+        rate: 100 << 20,
+        slow_start: true,
+        ..Shape::default()
+    };
+    let link = Link::start(it.registry.address(), shape)?;
+    let start = Instant::now();
+    get(link.address(), &it.path(), &[])?;
+    // Handshake and request, and 14.6 KB doubled six times before a megabyte is through.
+    let took = start.elapsed();
+    ensure!(took >= Duration::from_millis(150), "1 MiB took {took:?}");
+    ensure!(took < Duration::from_millis(600), "1 MiB took {took:?}");
     Ok(())
 }
 

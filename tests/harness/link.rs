@@ -1,151 +1,148 @@
-//! A slow link in user space: a delay per direction and one bandwidth for all connections.
+//! A slow link in user space: a delay per direction and one bandwidth for all connections, counted.
 
-use std::net::SocketAddr;
+mod bucket;
+mod connection;
+mod head;
+mod window;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use nix::sys::socket::{Shutdown, shutdown};
+use parking_lot::Mutex;
 
-use crate::runtime;
+use bucket::Bucket;
 
-const CHUNK: usize = 32 << 10;
-/// Chunks on the way in one direction of one connection: 64 MiB, more than any link under test holds.
-const IN_FLIGHT: usize = 4096;
+pub use head::Request;
 
-/// How much of the link's time an idle moment leaves over.
-const BURST: Duration = Duration::from_millis(4);
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Shape {
-    /// One way; a round trip takes twice this.
+    /// One way; a round trip takes twice this, and so does opening a connection.
     pub delay: Duration,
-    /// Bytes per second over all connections and both directions.
+    /// Bytes per second, in each direction, over all connections.
     pub rate: u64,
+    /// Each connection starts with ten segments and doubles every round trip, again after a pause. Otherwise a
+    /// connection has the whole bandwidth from its first byte on.
+    pub slow_start: bool,
+    /// Blobs are answered with a 307 to a second port of the link.
+    pub redirect: bool,
 }
 
-/// Listens on a loopback port and forwards to `target` until dropped.
+/// Listens on loopback ports and forwards to `target` until dropped.
 pub struct Link {
     address: SocketAddr,
-    accepting: JoinHandle<()>,
-    passed: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+    listeners: [TcpListener; 2],
+}
+
+/// What came over a link so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub connections: u64,
+    pub requests: u64,
+    /// To the registry.
+    pub up: u64,
+    /// From the registry.
+    pub down: u64,
+    /// Thread time of the link itself.
+    pub cpu: Duration,
+}
+
+struct Shared {
+    shape: Shape,
+    target: SocketAddr,
+    /// Where redirects lead.
+    store: SocketAddr,
+    up: Bucket,
+    down: Bucket,
+    connections: AtomicU64,
+    cpu_micros: AtomicU64,
+    requests: Mutex<Vec<Request>>,
+    closed: AtomicBool,
+    /// Both ends of every connection, to close them with the link.
+    streams: Mutex<Vec<TcpStream>>,
 }
 
 impl Link {
     pub fn start(target: SocketAddr, shape: Shape) -> Result<Self> {
-        let (listener, address) = runtime::listen()?;
-        let passed = Arc::new(AtomicU64::new(0));
-        let bucket = Arc::new(Bucket {
-            rate: shape.rate,
-            free_at: Mutex::new(Instant::now()),
-            passed: Arc::clone(&passed),
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listeners = [bind()?, bind()?];
+        let [address, store] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+        let shared = Arc::new(Shared {
+            shape,
+            target,
+            store,
+            up: Bucket::new(shape.rate),
+            down: Bucket::new(shape.rate),
+            connections: AtomicU64::new(0),
+            cpu_micros: AtomicU64::new(0),
+            requests: Mutex::default(),
+            closed: AtomicBool::new(false),
+            streams: Mutex::default(),
         });
-        let accepting = runtime::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(connect(client, target, shape.delay, Arc::clone(&bucket)));
-            }
-        });
+        for (listener, is_store) in listeners.iter().zip([false, true]) {
+            let (listener, shared) = (listener.try_clone()?, Arc::clone(&shared));
+            std::thread::spawn(move || accept(&listener, &shared, is_store));
+        }
         Ok(Self {
             address,
-            accepting,
-            passed,
+            shared,
+            listeners,
         })
-    }
-
-    /// Bytes that came over the link so far, in both directions.
-    pub fn bytes(&self) -> u64 {
-        self.passed.load(Ordering::Relaxed)
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Bytes that came over the link so far, in both directions.
+    pub fn bytes(&self) -> u64 {
+        let counts = self.counts();
+        counts.up + counts.down
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            connections: self.shared.connections.load(Ordering::Relaxed),
+            requests: self.shared.requests.lock().len() as u64,
+            up: self.shared.up.passed(),
+            down: self.shared.down.passed(),
+            cpu: Duration::from_micros(self.shared.cpu_micros.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The requests so far, in the order in which they came in.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().clone()
+    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.shared.closed.store(true, Ordering::Release);
+        for listener in &self.listeners {
+            // Wakes the thread that waits for a connection.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
+        for stream in self.shared.streams.lock().drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
     }
 }
 
-/// Hands out the link's time: a chunk is through when everything before it is.
-struct Bucket {
-    rate: u64,
-    free_at: Mutex<Instant>,
-    passed: Arc<AtomicU64>,
-}
-
-impl Bucket {
-    async fn pass(&self, bytes: usize) {
-        let through = {
-            let mut free_at = self.free_at.lock().await;
-            let time = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
-            // Timers tick in milliseconds: a sender that woke up late may catch up.
-            let now = Instant::now();
-            let earliest = now.checked_sub(BURST).unwrap_or(now);
-            *free_at = (*free_at).max(earliest) + time;
-            *free_at
-        };
-        if through > Instant::now() {
-            sleep_until(through).await;
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, is_store: bool) {
+    for client in listener.incoming() {
+        if shared.closed.load(Ordering::Acquire) {
+            return;
         }
-        self.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+        let Ok(client) = client else { return };
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(shared);
+        // A connection that breaks ends for both sides; they say so.
+        std::thread::spawn(move || connection::forward(&shared, client, is_store));
     }
-}
-
-async fn connect(client: TcpStream, target: SocketAddr, delay: Duration, bucket: Arc<Bucket>) {
-    // The handshake over loopback took no time; on the link it takes a round trip.
-    sleep(delay * 2).await;
-    let Ok(server) = TcpStream::connect(target).await else {
-        return;
-    };
-    if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
-        return;
-    }
-    let (client_read, client_write) = client.into_split();
-    let (server_read, server_write) = server.into_split();
-    tokio::spawn(direction(
-        client_read,
-        server_write,
-        delay,
-        Arc::clone(&bucket),
-    ));
-    direction(server_read, client_write, delay, bucket).await;
-}
-
-async fn direction(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    delay: Duration,
-    bucket: Arc<Bucket>,
-) {
-    let (line, mut arrivals) = mpsc::channel::<(Instant, Vec<u8>)>(IN_FLIGHT);
-    let arriving = async move {
-        while let Some((at, chunk)) = arrivals.recv().await {
-            sleep_until(at).await;
-            if to.write_all(&chunk).await.is_err() {
-                return;
-            }
-        }
-    };
-    let sending = async move {
-        loop {
-            let mut chunk = vec![0; CHUNK];
-            match from.read(&mut chunk).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => chunk.truncate(n),
-            }
-            bucket.pass(chunk.len()).await;
-            if line.send((Instant::now() + delay, chunk)).await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::join!(sending, arriving);
 }

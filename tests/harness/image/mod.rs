@@ -2,6 +2,7 @@
 
 mod entry;
 mod index;
+mod large;
 mod odd;
 mod recipe;
 mod step;
@@ -17,7 +18,7 @@ use crate::cache;
 use crate::layout::{self, Descriptor, Layout};
 
 pub use index::{SOCI_V1, SOCI_V2, annotated, compose_v1, compose_v2};
-pub use recipe::{ALL, REAL, Recipe, find};
+pub use recipe::{ALL, REAL, Recipe};
 
 /// How an image's index can be found.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -89,7 +90,13 @@ impl Image {
     }
 }
 
-/// Makes every image, two at a time.
+pub fn find(name: &str) -> Result<&'static Recipe> {
+    let mut all = ALL.iter().chain(&large::LARGE).chain([&large::DEEP]);
+    all.find(|recipe| recipe.name == name)
+        .with_context(|| format!("no image {name}"))
+}
+
+/// Makes every image that the tests use, two at a time.
 pub fn build_all() -> Result<()> {
     step::base()?;
     let queue = parking_lot::Mutex::new(ALL.iter());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::step::{self, Step};
 use super::{Layer, synthetic};
@@ -11,7 +11,7 @@ use crate::cache;
 /// Changed by hand when the way of making images changes and what is cached must be made anew.
 const VERSION: &str = "2";
 
-enum Source {
+pub(super) enum Source {
     /// Debian packages on top of the base, one layer each.
     Steps(&'static [Step]),
     /// Layers written by hand, and a number to change with what they hold.
@@ -25,7 +25,7 @@ pub struct Recipe {
     pub prints: &'static str,
     /// Whether the original tool makes indices of it.
     pub indexed: bool,
-    source: Source,
+    pub(super) source: Source,
 }
 
 impl std::fmt::Debug for Recipe {
@@ -54,15 +54,10 @@ impl Recipe {
     }
 }
 
-pub fn find(name: &str) -> Result<&'static Recipe> {
-    ALL.iter()
-        .find(|recipe| recipe.name == name)
-        .with_context(|| format!("no image {name}"))
-}
-
 /// Images of real software.
 pub const REAL: [&str; 6] = ["python", "jvm", "nginx", "redis", "perl", "postgres"];
 
+/// What the tests use.
 pub static ALL: [Recipe; 11] = [
     Recipe {
         name: "jvm",
