@@ -1,8 +1,11 @@
 //! Labels of one Prepare to the blob, the index and the zTOC of one image layer.
 
+mod artifact;
 mod discovery;
+mod manifest;
 mod open;
 mod pull;
+mod ranges;
 mod resolve;
 
 use std::collections::BTreeMap;

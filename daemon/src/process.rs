@@ -79,7 +79,6 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
         Arc::clone(&cache),
         Limits::default(),
         layer_options(config),
-        config.prefetch.enable,
     ));
     let profiles = Profiles::open(
         root.join("profiles"),
@@ -160,6 +159,7 @@ fn image_options(config: &Config) -> image::Options {
         min_layer_size: u64::try_from(config.snapshotter.min_layer_size).unwrap_or(0),
         mount_timeout: Duration::from_secs(config.mount_timeout_sec),
         max_concurrency: usize::try_from(config.max_concurrency).unwrap_or(usize::MAX),
+        prefetch: config.prefetch.enable,
     }
 }
 

@@ -1,13 +1,16 @@
 //! Finding the SOCI index of an image: named by label, by the manifest's annotation, or a referrer of it.
 
 use std::fmt;
+use std::sync::Arc;
 
-use oci_spec::image::{Digest, ImageManifest};
+use oci_spec::image::{Descriptor, Digest};
 use registry::Repository;
 use soci::index::SociIndex;
 use soci::{annotations, media_types};
 
 use super::LayerRequest;
+use super::manifest::Manifest;
+use super::ranges::Ranges;
 
 /// Referrers tried before giving up; the first good one is taken.
 const MAX_REFERRERS: usize = 4;
@@ -54,11 +57,24 @@ pub(super) struct NoIndex {
 }
 
 /// A way that fails hands over to the next one: a dangling annotation must not hide a good referrer.
+///
+/// All ways are asked at once, and what the layers will need travels beside the index: the manifest, which tells
+/// them all, and a probe of the host. So there is an index after two round trips, by whichever way.
 pub(super) async fn find(
     repository: &Repository,
+    manifest: &Arc<Manifest>,
+    ranges: &Ranges,
     request: &LayerRequest,
     ways: Ways,
 ) -> Result<Found, NoIndex> {
+    if request.index.is_none() && !ways.v1 && !ways.v2 {
+        return Err(NoIndex {
+            reason: "pull_modes.soci_v1 and pull_modes.soci_v2 are both disabled".to_owned(),
+            broken: false,
+        });
+    }
+    manifest.start();
+    ranges.start();
     if let Some(digest) = &request.index {
         let named = fetch(repository, digest, Way::Label).await;
         return named.map_err(|reason| NoIndex {
@@ -66,6 +82,11 @@ pub(super) async fn find(
             broken: true,
         });
     }
+    let by_referrer = ways.v1.then(|| {
+        let listing = list(repository.clone(), manifest.digest.clone());
+        // Not dropped half way where the annotation wins: that would close its connection.
+        tokio::spawn(listing)
+    });
     let mut reasons = Vec::new();
     let mut broken = false;
     let mut note = |outcome: Result<Option<Found>, String>, absent: &str| match outcome {
@@ -81,22 +102,20 @@ pub(super) async fn find(
         }
     };
     if ways.v2 {
-        let outcome = by_annotation(repository, request).await;
+        let outcome = by_annotation(repository, manifest).await;
         if let Some(found) = note(outcome, "the image manifest names no index") {
             return Ok(found);
         }
     }
-    if ways.v1 {
-        let outcome = by_referrer(repository, request).await;
-        if let Some(found) = note(
-            outcome,
-            "the image manifest has no index among its referrers",
-        ) {
+    if let Some(listing) = by_referrer {
+        let outcome = match listing.await {
+            Ok(listed) => first_good(repository, listed).await,
+            Err(_) => Err("the daemon is shutting down".to_owned()),
+        };
+        let absent = "the image manifest has no index among its referrers";
+        if let Some(found) = note(outcome, absent) {
             return Ok(found);
         }
-    }
-    if reasons.is_empty() {
-        reasons.push("pull_modes.soci_v1 and pull_modes.soci_v2 are both disabled".to_owned());
     }
     Err(NoIndex {
         reason: reasons.join("; "),
@@ -106,9 +125,9 @@ pub(super) async fn find(
 
 async fn by_annotation(
     repository: &Repository,
-    request: &LayerRequest,
+    manifest: &Manifest,
 ) -> Result<Option<Found>, String> {
-    let manifest = manifest(repository, &request.manifest).await?;
+    let manifest = manifest.get().await?;
     let annotations = manifest.annotations().as_ref();
     let Some(annotation) = annotations.and_then(|all| all.get(annotations::INDEX_DIGEST)) else {
         return Ok(None);
@@ -119,14 +138,18 @@ async fn by_annotation(
     fetch(repository, &digest, Way::Annotation).await.map(Some)
 }
 
-async fn by_referrer(
+async fn list(
+    repository: Repository,
+    manifest: Digest,
+) -> Result<Vec<Descriptor>, registry::Error> {
+    repository.referrers(&manifest, media_types::INDEX_V1).await
+}
+
+async fn first_good(
     repository: &Repository,
-    request: &LayerRequest,
+    listed: Result<Vec<Descriptor>, registry::Error>,
 ) -> Result<Option<Found>, String> {
-    let referrers = repository
-        .referrers(&request.manifest, media_types::INDEX_V1)
-        .await
-        .map_err(|error| format!("the referrers cannot be listed: {error}"))?;
+    let referrers = listed.map_err(|error| format!("the referrers cannot be listed: {error}"))?;
     let mut failure = None;
     for referrer in referrers.iter().take(MAX_REFERRERS) {
         match fetch(repository, referrer.digest(), Way::Referrer).await {
@@ -149,17 +172,4 @@ async fn fetch(repository: &Repository, digest: &Digest, way: Way) -> Result<Fou
         digest: digest.clone(),
         way,
     })
-}
-
-/// The manifest of one image, its bytes checked against `digest`.
-pub(super) async fn manifest(
-    repository: &Repository,
-    digest: &Digest,
-) -> Result<ImageManifest, String> {
-    let manifest = repository
-        .manifest(digest)
-        .await
-        .map_err(|error| format!("the image manifest {digest} cannot be had: {error}"))?;
-    serde_json::from_slice(&manifest.bytes)
-        .map_err(|error| format!("the image manifest {digest} is malformed: {error}"))
 }

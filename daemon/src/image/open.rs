@@ -5,22 +5,17 @@ use std::sync::{Arc, Weak};
 
 use layer::{Cache, Layer, LayerId};
 use oci_spec::distribution::Reference;
-use oci_spec::image::{Digest, ImageConfiguration};
+use oci_spec::image::Digest;
 use parking_lot::Mutex;
 use registry::{Blob, Registry, Repository};
 use serde::{Deserialize, Serialize};
-use soci::index::{SociIndex, ZtocDescriptor};
-use soci::spans::SpanTable;
+use soci::index::ZtocDescriptor;
 use soci::ztoc::{Limits, Ztoc};
 
-use super::discovery;
-use super::pull::{self, Expected};
+use super::manifest::Manifest;
+use super::pull;
+use super::ranges::{self, Ranges};
 use crate::content::{Content, Stored};
-
-/// An image configuration larger than this is not one.
-const MAX_CONFIG: u64 = 4 << 20;
-/// A prefetch artifact larger than this is not one.
-const MAX_PREFETCH: u64 = 1 << 20;
 
 /// What is written down of a mounted layer, so that it can be mounted again without the network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,11 +40,11 @@ pub struct Served {
 type Parsed = Stored<Result<Ztoc, soci::Error>>;
 
 /// Where a layer comes from.
-#[derive(Clone)]
 pub(super) struct Origin {
-    pub image: String,
-    pub manifest: Digest,
-    pub repository: Repository,
+    pub(super) image: String,
+    pub(super) repository: Repository,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) ranges: Ranges,
 }
 
 /// By the digests of layer and zTOC.
@@ -61,80 +56,81 @@ pub struct Opener {
     cache: Arc<Cache>,
     limits: Limits,
     options: layer::Options,
-    prefetch: bool,
     open: Mutex<OpenLayers>,
 }
 
 impl Opener {
-    /// `prefetch`: fetch first what the prefetch artifacts of an index name.
     pub fn new(
         content: Arc<Content>,
         cache: Arc<Cache>,
         limits: Limits,
         options: layer::Options,
-        prefetch: bool,
     ) -> Self {
         Self {
             content,
             cache,
             limits,
             options,
-            prefetch,
             open: Mutex::default(),
         }
     }
 
-    /// Round trips: the zTOC unless it is here, and one that fetches the gzip header and so tells
-    /// whether the host serves ranges of a blob of this size.
+    /// One round trip: the zTOC unless it is here, and beside it a probe of the blob unless the host is known. Also
+    /// tells how many spans there are, where the layer was not open before.
     pub(super) async fn lazily(
         &self,
         origin: &Origin,
-        index: &SociIndex,
         descriptor: &ZtocDescriptor,
         size: Option<u64>,
-    ) -> Result<Served, String> {
+    ) -> Result<(Served, Option<u32>), String> {
         let record = Record {
             image: origin.image.clone(),
             layer: descriptor.layer.clone(),
             ztoc: Some(descriptor.digest.clone()),
         };
+        let served = |layer, record| Served {
+            layer,
+            record,
+            pulled_because: None,
+        };
         if let Some(layer) = self.shared(&record) {
-            return Ok(Served {
-                layer,
-                record,
-                pulled_because: None,
-            });
+            return Ok((served(layer, record), None));
         }
         let unusable = |error| format!("its zTOC {} is not usable: {error}", descriptor.digest);
-        let stored = self.ztoc(&origin.repository, descriptor).await?;
+        let ztoc = self.ztoc(&origin.repository, descriptor);
+        let (stored, probed) = match size {
+            Some(size) => {
+                let blob = origin.repository.ranged(&descriptor.layer, size);
+                let (stored, begins) = tokio::try_join!(ztoc, origin.ranges.of(&blob))?;
+                (stored, Some((blob, begins)))
+            }
+            None => (ztoc.await?, None),
+        };
         let ztoc = stored.made.map_err(|error| unusable(error.to_string()))?;
         let described = ztoc.spans.compressed_size();
-        if let Some(size) = size.filter(|&size| size != described) {
-            return Err(unusable(format!(
-                "it describes a blob of {described} bytes, the layer has {size}"
-            )));
+        let (blob, begins) = match probed {
+            Some((blob, _)) if blob.size() != described => {
+                return Err(unusable(format!(
+                    "it describes a blob of {described} bytes, the layer has {}",
+                    blob.size()
+                )));
+            }
+            Some(probed) => probed,
+            None => {
+                let blob = origin.repository.ranged(&descriptor.layer, described);
+                let begins = origin.ranges.of(&blob).await?;
+                (blob, begins)
+            }
+        };
+        if let Some(begins) = begins {
+            ranges::check(&begins, &ztoc.spans)?;
         }
-        let blob = origin.repository.ranged(&descriptor.layer, described);
-        probe(&blob, &ztoc.spans).await?;
         let spans = ztoc.spans.len();
         let layer = self
             .lazy_layer(&record, ztoc, stored.file, blob)
             .await
             .map_err(unusable)?;
-        if let Some(artifact) = index.prefetch(&descriptor.layer).filter(|_| self.prefetch) {
-            let (origin, artifact, layer) = (
-                origin.clone(),
-                artifact.digest().clone(),
-                Arc::clone(&layer),
-            );
-            // Beside the mount, which never waits for it.
-            tokio::spawn(async move { prefetch(&origin, &artifact, &layer, spans).await });
-        }
-        Ok(Served {
-            layer,
-            record,
-            pulled_because: None,
-        })
+        Ok((served(layer, record), Some(spans)))
     }
 
     /// The whole layer. Its place in the image configuration says which tar it has to be.
@@ -154,10 +150,13 @@ impl Opener {
             None => match self.local_layer(&record).await? {
                 Some(layer) => layer,
                 None => {
-                    let expected = expected(origin, layer).await?;
-                    let toc = pull::pull(&origin.repository, expected, &self.cache, &self.limits)
-                        .await
-                        .map_err(|error| error.to_string())?;
+                    let whole = pull::Whole {
+                        repository: &origin.repository,
+                        layer,
+                        cache: &self.cache,
+                        limits: &self.limits,
+                    };
+                    let toc = whole.pull(origin.manifest.diff_id(layer)).await?;
                     self.open_local(&record, toc)?
                 }
             },
@@ -313,70 +312,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| "the daemon is shutting down".to_owned())
-}
-
-async fn probe(blob: &Blob, spans: &SpanTable) -> Result<(), String> {
-    let header = spans.header();
-    let asked = if header.is_empty() {
-        0..spans.compressed_size().min(512)
-    } else {
-        header.clone()
-    };
-    if asked.is_empty() {
-        return Ok(());
-    }
-    let bytes = blob
-        .read(asked)
-        .await
-        .map_err(|error| format!("it cannot be read in ranges: {error}"))?;
-    if header.is_empty() {
-        return Ok(());
-    }
-    soci::gzip::check_header(&bytes)
-        .map_err(|error| format!("it does not begin as its zTOC says: {error}"))
-}
-
-/// A prefetch artifact is a hint: without it the layer is read all the same.
-async fn prefetch(origin: &Origin, artifact: &Digest, layer: &Layer, spans: u32) {
-    let parsed = match origin.repository.blob(artifact, MAX_PREFETCH).await {
-        Ok(json) => soci::prefetch::parse(&json, spans).map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match parsed {
-        Ok(artifact) => {
-            let spans = artifact.spans.into_iter();
-            spans.for_each(|range| layer.prefetch(range));
-        }
-        Err(error) => {
-            tracing::warn!(image = origin.image, %artifact, error, "prefetch artifact is not usable");
-        }
-    }
-}
-
-/// The diff ID stands in the image configuration where the layer stands in the manifest.
-async fn expected(origin: &Origin, layer: &Digest) -> Result<Expected, String> {
-    let manifest = discovery::manifest(&origin.repository, &origin.manifest).await?;
-    let place = manifest
-        .layers()
-        .iter()
-        .position(|descriptor| descriptor.digest() == layer)
-        .ok_or_else(|| format!("the image manifest {} does not list it", origin.manifest))?;
-    let digest = manifest.config().digest();
-    let bytes = origin
-        .repository
-        .blob(digest, MAX_CONFIG)
-        .await
-        .map_err(|error| format!("the image configuration {digest} cannot be had: {error}"))?;
-    let config: ImageConfiguration = serde_json::from_slice(&bytes)
-        .map_err(|error| format!("the image configuration {digest} is malformed: {error}"))?;
-    let diff_id = config
-        .rootfs()
-        .diff_ids()
-        .get(place)
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| format!("the image configuration {digest} has no diff ID for it"))?;
-    Ok(Expected {
-        layer: layer.clone(),
-        diff_id,
-    })
 }

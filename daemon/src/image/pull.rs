@@ -39,63 +39,97 @@ pub(super) enum PullError {
     Interrupted,
 }
 
-/// A layer as it has to turn out.
-pub(super) struct Expected {
-    pub(super) layer: Digest,
-    pub(super) diff_id: Digest,
+/// A layer to be pulled.
+pub(super) struct Whole<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) layer: &'a Digest,
+    pub(super) cache: &'a Arc<Cache>,
+    pub(super) limits: &'a Limits,
 }
 
-/// Streams the blob through hash, inflate, tar scan and disk at once; memory stays bounded.
-pub(super) async fn pull(
-    repository: &Repository,
-    expected: Expected,
-    cache: &Arc<Cache>,
-    limits: &Limits,
-) -> Result<Toc, PullError> {
-    let mut stream = repository.stream(&expected.layer).await?;
-    let writer = cache
-        .local_writer(&expected.layer)
-        .map_err(PullError::Cache)?;
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    let sink = Sink {
-        failed: None,
-        diff_id: Sha256::new(),
-        scanner: Scanner::new(limits),
-        writer,
-    };
-    let work = tokio::task::spawn_blocking(move || consume(receiver, sink, &expected));
-    let mut broken = None;
-    while let Some(chunk) = stream.next().await {
-        match chunk {
-            Ok(chunk) => {
-                // The consumer went away with an error of its own, which is the one to report.
-                if sender.send(Some(chunk)).await.is_err() {
+impl Whole<'_> {
+    /// Streams the blob through hash, inflate, tar scan and disk at once; memory stays bounded. Which tar it has to
+    /// be is asked for meanwhile.
+    pub(super) async fn pull(
+        self,
+        diff_id: impl Future<Output = Result<Digest, String>>,
+    ) -> Result<Toc, String> {
+        let pulling = async { self.fetch().await.map_err(|error| error.to_string()) };
+        let (pulled, diff_id) = tokio::try_join!(pulling, diff_id)?;
+        let kept = tokio::task::spawn_blocking(move || pulled.keep(&diff_id)).await;
+        kept.map_err(|_| PullError::Interrupted)
+            .flatten()
+            .map_err(|error| error.to_string())
+    }
+
+    async fn fetch(&self) -> Result<Pulled, PullError> {
+        let mut stream = self.repository.stream(self.layer).await?;
+        let (cache, layer) = (Arc::clone(self.cache), self.layer.clone());
+        let scanner = Scanner::new(self.limits);
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let work = tokio::task::spawn_blocking(move || {
+            let sink = Sink {
+                failed: None,
+                diff_id: Sha256::new(),
+                scanner,
+                writer: cache.local_writer(&layer).map_err(PullError::Cache)?,
+            };
+            consume(receiver, sink, &layer)
+        });
+        let mut broken = None;
+        while let Some(chunk) = stream.next().await {
+            match chunk {
+                Ok(chunk) => {
+                    // The consumer went away with an error of its own, which is the one to report.
+                    if sender.send(Some(chunk)).await.is_err() {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    broken = Some(error);
                     break;
                 }
             }
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
+        }
+        if broken.is_none() {
+            // Without this mark an interrupted stream would look like a whole one.
+            let _ = sender.send(None).await;
+        }
+        drop(sender);
+        let result = work.await.map_err(|_| PullError::Interrupted)?;
+        match broken {
+            Some(error) => Err(error.into()),
+            None => result,
         }
     }
-    if broken.is_none() {
-        // Without this mark an interrupted stream would look like a whole one.
-        let _ = sender.send(None).await;
-    }
-    drop(sender);
-    let result = work.await.map_err(|_| PullError::Interrupted)?;
-    match broken {
-        Some(error) => Err(error.into()),
-        None => result,
+}
+
+/// A layer that is all here and has its digest.
+struct Pulled {
+    toc: Toc,
+    diff_id: String,
+    writer: LocalWriter,
+}
+
+impl Pulled {
+    /// Only if it is the tar that the image configuration names. Blocks.
+    fn keep(self, expected: &Digest) -> Result<Toc, PullError> {
+        if self.diff_id != expected.as_ref() {
+            return Err(PullError::DiffId {
+                expected: expected.clone(),
+                found: self.diff_id,
+            });
+        }
+        self.writer.commit().map_err(PullError::Cache)?;
+        Ok(self.toc)
     }
 }
 
 fn consume(
     mut chunks: mpsc::Receiver<Option<Bytes>>,
     sink: Sink,
-    expected: &Expected,
-) -> Result<Toc, PullError> {
+    expected: &Digest,
+) -> Result<Pulled, PullError> {
     let mut compressed = Sha256::new();
     let mut decoder = Decoder::Unknown {
         start: Vec::new(),
@@ -113,22 +147,17 @@ fn consume(
     }
     let sink = decoder.finish()?;
     let found = digest_text(compressed);
-    if found != expected.layer.as_ref() {
+    if found != expected.as_ref() {
         return Err(PullError::Digest {
-            expected: expected.layer.clone(),
+            expected: expected.clone(),
             found,
         });
     }
-    let found = digest_text(sink.diff_id);
-    if found != expected.diff_id.as_ref() {
-        return Err(PullError::DiffId {
-            expected: expected.diff_id.clone(),
-            found,
-        });
-    }
-    let toc = sink.scanner.finish()?;
-    sink.writer.commit().map_err(PullError::Cache)?;
-    Ok(toc)
+    Ok(Pulled {
+        diff_id: digest_text(sink.diff_id),
+        toc: sink.scanner.finish()?,
+        writer: sink.writer,
+    })
 }
 
 fn digest_text(hasher: Sha256) -> String {
@@ -251,6 +280,12 @@ mod tests {
         kept: bool,
     }
 
+    /// As the manifest and the image configuration say.
+    struct Expected {
+        layer: Digest,
+        diff_id: Digest,
+    }
+
     /// Feeds `blob` in pieces of `chunk` bytes; `whole`: the stream ended as it should.
     fn check(blob: &[u8], expected: Expected, chunk: usize, whole: bool) -> Outcome {
         let dir = tempfile::tempdir().unwrap();
@@ -273,7 +308,8 @@ mod tests {
             sender.try_send(None).unwrap();
         }
         drop(sender);
-        let pulled = consume(receiver, sink, &expected);
+        let pulled = consume(receiver, sink, &expected.layer)
+            .and_then(|pulled| pulled.keep(&expected.diff_id));
         let kept = cache
             .scan_local(&expected.layer, &limits)
             .unwrap()

@@ -12,8 +12,11 @@ use registry::Registry;
 use tokio::sync::Semaphore;
 
 use super::LayerRequest;
+use super::artifact::{About, Artifact};
 use super::discovery::{self, Found, NoIndex, Ways};
+use super::manifest::Manifest;
 use super::open::{Opener, Origin, Served};
+use super::ranges::Ranges;
 use crate::profiles::Profiles;
 
 /// How long a failure is remembered: long enough for the other layers of the same pull, short enough
@@ -36,6 +39,8 @@ pub struct Options {
     pub mount_timeout: Duration,
     /// Layers resolved at the same time.
     pub max_concurrency: usize,
+    /// Fetch first what the prefetch artifacts of an index name.
+    pub prefetch: bool,
 }
 
 /// The images whose layers are being asked for.
@@ -99,12 +104,26 @@ impl Images {
                 async move { this.discover(request).await }.boxed()
             })
             .await?;
-        // The layers above will be asked for next; their round trips pass beside this one's.
-        for above in &request.above {
-            tokio::spawn(self.layer(&key, &image, above.clone(), None));
-        }
+        tokio::spawn(Arc::clone(self).start_above(
+            key.clone(),
+            Arc::clone(&image),
+            request.clone(),
+        ));
         self.layer(&key, &image, request.layer.clone(), request.size)
             .await
+    }
+
+    /// The layers above will be asked for one after the other; their round trips pass beside this one's.
+    async fn start_above(self: Arc<Self>, key: ImageKey, image: Arc<Image>, request: LayerRequest) {
+        let above = match image.origin.manifest.above(&request.layer).await {
+            Ok(above) => above,
+            // The label is cut off where there are many.
+            Err(_) => request.above.into_iter().map(|layer| (layer, 0)).collect(),
+        };
+        for (layer, size) in above {
+            let size = Some(size).filter(|size| *size > 0);
+            tokio::spawn(self.layer(&key, &image, layer, size));
+        }
     }
 
     /// Forgets what was remembered for a layer now mounted: the mount keeps it open from here on.
@@ -134,13 +153,15 @@ impl Images {
     /// Says once per image which way it goes, and why.
     async fn discover(&self, request: LayerRequest) -> Result<Arc<Image>, Reason> {
         let image = request.image.whole();
-        let manifest = request.manifest.clone();
         let repository = self.registry.repository(&request.image);
-        match discovery::find(&repository, &request, self.options.ways).await {
+        let manifest = Arc::new(Manifest::new(repository.clone(), request.manifest.clone()));
+        let ranges = Ranges::new(repository.clone(), Arc::clone(&manifest));
+        let ways = self.options.ways;
+        match discovery::find(&repository, &manifest, &ranges, &request, ways).await {
             Ok(found) => {
                 tracing::info!(
                     image,
-                    %manifest,
+                    manifest = %request.manifest,
                     index = %found.digest,
                     way = %found.way,
                     "image has a SOCI index: its layers are loaded lazily",
@@ -148,8 +169,9 @@ impl Images {
                 Ok(Arc::new(Image {
                     origin: Origin {
                         image,
-                        manifest,
                         repository,
+                        manifest,
+                        ranges,
                     },
                     found,
                 }))
@@ -157,9 +179,9 @@ impl Images {
             Err(NoIndex { reason, broken }) => {
                 let way = "its layers are left to containerd";
                 if broken {
-                    tracing::warn!(image, %manifest, reason, "image has no usable SOCI index: {way}");
+                    tracing::warn!(image, manifest = %request.manifest, reason, "image has no usable SOCI index: {way}");
                 } else {
-                    tracing::info!(image, %manifest, reason, "image has no SOCI index: {way}");
+                    tracing::info!(image, manifest = %request.manifest, reason, "image has no SOCI index: {way}");
                 }
                 Err(format!("the image has no usable SOCI index: {reason}").into())
             }
@@ -179,13 +201,19 @@ impl Images {
                 "it is smaller than snapshotter.min_layer_size".to_owned()
             }
             Some(descriptor) => {
-                let lazily = self.opener.lazily(&image.origin, index, descriptor, size);
+                let artifact = self.artifact(image, &layer);
+                let lazily = self.opener.lazily(&image.origin, descriptor, size);
                 let reason = match tokio::time::timeout(self.options.mount_timeout, lazily).await {
-                    Ok(Ok(served)) => {
+                    Ok(Ok((served, spans))) => {
                         let Origin {
                             image, manifest, ..
                         } = &image.origin;
-                        self.profiles.opened(image, manifest, &layer, &served.layer);
+                        self.profiles
+                            .opened(image, &manifest.digest, &layer, &served.layer);
+                        if let Some(((artifact, about), spans)) = artifact.zip(spans) {
+                            let layer = Arc::clone(&served.layer);
+                            artifact.apply(about, self.profiles.clone(), layer, spans);
+                        }
                         return Ok(served);
                     }
                     Ok(Err(reason)) => reason,
@@ -209,6 +237,23 @@ impl Images {
                 Err(format!("not loaded lazily: {reason}; not pulled whole either: {error}").into())
             }
         }
+    }
+}
+
+impl Images {
+    /// What the index wants to be fetched first, beside the zTOC.
+    fn artifact(&self, image: &Image, layer: &Digest) -> Option<(Artifact, About)> {
+        let found = image.found.index.prefetch(layer);
+        let descriptor = found.filter(|_| self.options.prefetch)?;
+        let about = About {
+            image: image.origin.image.clone(),
+            manifest: image.origin.manifest.digest.clone(),
+            layer: layer.clone(),
+        };
+        let (repository, profiles) = (image.origin.repository.clone(), self.profiles.clone());
+        let digest = descriptor.digest().clone();
+        let artifact = Artifact::fetch(repository, profiles, &about, digest);
+        Some((artifact, about))
     }
 }
 
