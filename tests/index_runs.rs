@@ -1,18 +1,10 @@
 //! Containers run lazily from indexes of ours: with our snapshotter, and with the original one.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::{Result, ensure};
-use harness::cache;
-use harness::certificate::Certificate;
-use harness::command::run;
 use harness::containerd::Flavor;
 use harness::distribution::Distribution;
 use harness::image::{Form, Image};
-use harness::mountinfo;
+use harness::original;
 use harness::scratch::Scratch;
 use harness::snapshotter::configuration;
 use harness::soci::Soci;
@@ -67,83 +59,24 @@ fn our_snapshotter_finds_an_index_published_beside_its_image() -> Result<()> {
     with_ours(V1, &["--soci-version=v1"], "plain")
 }
 
-/// The original keeps what it fetched in this place, whatever root it is given.
-const STATE: &str = "/var/lib/soci-snapshotter-grpc";
-
-/// Nothing in that place from other runs, and nothing left in it, as long as this lives.
-struct EmptyState {
-    was_there: bool,
-}
-
-impl EmptyState {
-    fn new() -> Result<Self> {
-        let was_there = Path::new(STATE).exists();
-        fs::create_dir_all(STATE)?;
-        run(Command::new("mount").args(["-t", "tmpfs", "tmpfs", STATE]))?;
-        Ok(Self { was_there })
-    }
-}
-
-impl Drop for EmptyState {
-    fn drop(&mut self) {
-        let unmounted = mountinfo::unmount_under(Path::new(STATE));
-        if unmounted.is_ok() && !self.was_there {
-            // Not ours to empty.
-            let _ = fs::remove_dir(STATE);
-        }
-    }
-}
-
-/// The original of the tests knows only indexes beside their image, and only registries with TLS.
+/// The original of the tests knows only indexes beside their image.
 #[test]
 fn the_original_snapshotter_runs_an_image_from_our_index() -> Result<()> {
     let _machine = machine();
     let image = Image::get("python", Form::Plain)?;
     let scratch = Scratch::in_memory()?;
-    let certificate = Certificate::make(&scratch.path().join("certificate"))?;
-    let registry = Distribution::start_tls(&scratch.path().join("registry"), &certificate)?;
-    // It takes loopback addresses for registries without TLS in one place and with TLS in another.
-    let host = format!("0.0.0.0:{}", registry.address().port());
-    let name = format!("{host}/python:latest");
-    let authority = certificate.authority.display().to_string();
+    let site = original::Site::new(scratch.path())?;
+    let name = format!("{}/python:latest", site.host);
     Soci::new(scratch.path())?.done(&[
         "publish",
         "--soci-version=v1",
         "--min-layer-size=0",
         "--tlscacert",
-        &authority,
+        &site.authority(),
         &format!("oci:{}", image.layout.dir().display()),
         &name,
     ])?;
-
-    let original = scratch.path().join("original");
-    let program = cache::reference("soci-snapshotter-grpc")?;
-    let script = format!(
-        "#!/bin/sh\nmkdir -p \"$4\"\nSSL_CERT_FILE={authority} exec {} \"$@\"\n",
-        program.display()
-    );
-    fs::write(&original, script)?;
-    fs::set_permissions(&original, fs::Permissions::from_mode(0o755))?;
-    let hosts = scratch.path().join("hosts");
-    fs::create_dir_all(hosts.join(&host))?;
-    fs::write(
-        hosts.join(&host).join("hosts.toml"),
-        format!("server = \"https://{host}\"\nca = \"{authority}\"\n"),
-    )?;
-
-    let _state = EmptyState::new()?;
-    let stack = Stack::start_binary(Flavor::Transfer, "", Some(&original))?;
-    let hosts = hosts.display().to_string();
-    let pull = [
-        "images",
-        "pull",
-        "--snapshotter",
-        "soci",
-        "--hosts-dir",
-        &hosts,
-        &name,
-    ];
-    stack.containerd.run_ctr(&pull)?;
-    let outcome = runs_lazily(&stack, &registry, &image, &name);
-    outcome.map_err(|error| error.context(stack.logs()))
+    site.pulled(scratch.path(), &name, |stack| {
+        runs_lazily(stack, &site.registry, &image, &name)
+    })
 }

@@ -14,6 +14,7 @@ pub mod image;
 pub mod layout;
 pub mod link;
 pub mod mountinfo;
+pub mod original;
 pub mod process;
 pub mod registry;
 pub mod runtime;
