@@ -5,10 +5,16 @@
 
 mod calibrate;
 mod chart;
-mod cold_start;
+mod cold;
 mod index;
 mod inflate;
-mod report;
+mod links;
+mod machine;
+mod mode;
+mod needed;
+mod node;
+mod start;
+mod stats;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -24,7 +30,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Starts of containers whose image is not here yet.
-    Cold(cold_start::Arguments),
+    Cold(cold::Arguments),
     /// Making an index: bytes a CPU second, memory.
     Index(index::Arguments),
     /// Inflating spans from checkpoints: bytes a CPU second.
@@ -33,7 +39,7 @@ enum Command {
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
-        Command::Cold(arguments) => cold_start::main(&arguments),
+        Command::Cold(arguments) => cold::main(&arguments),
         Command::Index(arguments) => index::main(&arguments),
         Command::Inflate(arguments) => inflate::main(&arguments),
     }

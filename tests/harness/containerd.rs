@@ -86,6 +86,10 @@ impl Containerd {
         &self.socket
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn flavor(&self) -> Flavor {
         self.flavor
     }
