@@ -1,5 +1,8 @@
 //! What goes over the wire: ranges and not layers, credentials to their host only, and nothing once it is cached.
 
+#[path = "traffic/round_trips.rs"]
+mod round_trips;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};

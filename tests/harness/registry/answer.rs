@@ -70,6 +70,8 @@ pub(super) async fn answer(port: &Port, http: &Parts) -> Response {
         user_agent: text(&http.headers, header::USER_AGENT).unwrap_or_default(),
         at_store: port.is_store,
         sent: 0,
+        came: port.shared.log.tick(),
+        answered: u64::MAX,
     };
     tokio::time::sleep(faults.delay).await;
     if faults.black_hole && asked.kind == Kind::Blob {
@@ -78,6 +80,7 @@ pub(super) async fn answer(port: &Port, http: &Parts) -> Response {
     }
     let (response, part) = decide(port, http, &asked, &faults, range);
     logged.status = response.status().as_u16();
+    logged.answered = port.shared.log.tick();
     let sent = port.shared.log.add(logged);
     let Some(part) = part else { return response };
     let (parts, _) = response.into_parts();

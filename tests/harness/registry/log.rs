@@ -32,6 +32,9 @@ pub struct Request {
     pub at_store: bool,
     /// Bytes of the body sent so far.
     pub sent: u64,
+    /// When it came and when its answer was given, on one clock that counts such events.
+    pub came: u64,
+    pub answered: u64,
 }
 
 /// A request, and the bytes sent in answer, which still grow.
@@ -40,9 +43,15 @@ type Entry = (Request, Arc<AtomicU64>);
 #[derive(Clone, Default)]
 pub struct Log {
     entries: Arc<Mutex<Vec<Entry>>>,
+    events: Arc<AtomicU64>,
 }
 
 impl Log {
+    /// The next event.
+    pub(super) fn tick(&self) -> u64 {
+        self.events.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub(super) fn add(&self, request: Request) -> Arc<AtomicU64> {
         let sent = Arc::new(AtomicU64::new(0));
         self.entries.lock().push((request, Arc::clone(&sent)));
