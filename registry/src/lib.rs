@@ -1,6 +1,7 @@
 //! An OCI registry over HTTP: mirrors, authentication, redirects, ranges, referrers, retries, pushes.
 
 mod address;
+mod answer;
 mod auth;
 mod capabilities;
 mod challenge;
@@ -44,7 +45,7 @@ pub use docker_config::DockerConfig;
 pub use error::Error;
 pub use options::{HostTls, Identity, Mirror, Options};
 pub use push::{BlobBody, Pushed, PushedManifest, Referrer};
-pub use ranged::Blob;
+pub use ranged::{Blob, PartStream};
 pub use registry::Registry;
 pub use repository::Repository;
 pub use stream::BlobStream;

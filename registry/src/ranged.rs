@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use crate::Error;
+use crate::answer::Answer;
 use crate::capabilities::Capabilities;
 use crate::endpoint::Endpoint;
 use crate::hosts::Hosts;
@@ -22,6 +23,9 @@ use crate::transport::Reply;
 const PROBE: u64 = 512;
 /// How much of a whole answer is passed over to get at the part asked for.
 const MAX_SKIP: u64 = 64 << 20;
+
+/// A connection that carried this much was worth having; the count of broken ones starts anew.
+const PROGRESS: u64 = 256 << 10;
 
 /// A blob of known size. Clones share the remembered redirect.
 #[derive(Clone)]
@@ -83,24 +87,128 @@ impl Blob {
         endpoints.is_ok_and(|all| (all.first()).is_some_and(|e| blob.capabilities.serves_ranges(e)))
     }
 
+    /// The same, piece by piece as it arrives. Asks when it is first polled.
+    pub fn stream(&self, range: Range<u64>) -> PartStream {
+        PartStream {
+            blob: self.clone(),
+            missing: range,
+            answer: None,
+            resumes: 0,
+            fresh: 0,
+        }
+    }
+
     async fn ask(&self, range: Range<u64>, skip: u64) -> Result<Bytes, Error> {
         let blob = &*self.0;
-        if range.start > range.end || range.end > blob.size {
-            return Err(Error::Range {
-                target: blob.digest.to_string(),
-                reason: format!("{}..{} is outside 0..{}", range.start, range.end, blob.size),
-            });
-        }
+        let part = &Part::of(blob, &range, skip)?;
         let Some(headers) = partial::request(&range) else {
             return Ok(Bytes::new());
         };
-        let part = &Part {
-            range: &range,
-            skip,
+        let collect = |endpoint| async {
+            let (_, mut answer) = blob.open(endpoint, part, &headers).await?;
+            let mut bytes = BytesMut::new();
+            while let Some(piece) = answer.next().await.inspect_err(|_| blob.lost())? {
+                // Once the head and a first piece are right, the rest may be allocated.
+                bytes.reserve(part.length()?.saturating_sub(bytes.len()));
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(bytes.freeze())
         };
-        blob.hosts
-            .each(|endpoint| blob.read(endpoint, part, &headers))
-            .await
+        blob.hosts.each(collect).await
+    }
+}
+
+/// A part of a blob on its way: goes on where a broken connection stopped, at another host if that one lies.
+pub struct PartStream {
+    blob: Blob,
+    missing: Range<u64>,
+    answer: Option<(Arc<Endpoint>, Answer)>,
+    /// Connections in a row that broke before they had carried much.
+    resumes: u32,
+    /// Bytes of this connection.
+    fresh: u64,
+}
+
+impl PartStream {
+    /// The next piece; `None` at the end of the part. After an error there is nothing more. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        match self.piece().await {
+            Ok(piece) => piece.map(Ok),
+            Err(error) => {
+                self.answer = None;
+                self.missing.start = self.missing.end;
+                Some(Err(error))
+            }
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let Some((endpoint, answer)) = &mut self.answer else {
+                if self.missing.is_empty() {
+                    return Part::of(&self.blob.0, &self.missing, 0).map(|_| None);
+                }
+                self.answer = Some(self.open().await?);
+                self.fresh = 0;
+                continue;
+            };
+            let error = match answer.next().await {
+                Ok(Some(piece)) => {
+                    let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                    self.missing.start = self.missing.start.saturating_add(length);
+                    self.fresh = self.fresh.saturating_add(length);
+                    return Ok(Some(piece));
+                }
+                Ok(None) => {
+                    self.answer = None;
+                    return Ok(None);
+                }
+                Err(error) => error,
+            };
+            let endpoint = endpoint.clone();
+            self.answer = None;
+            self.broken(&endpoint, error).await?;
+        }
+    }
+
+    async fn open(&self) -> Result<(Arc<Endpoint>, Answer), Error> {
+        let blob = &*self.blob.0;
+        let part = &Part::of(blob, &self.missing, MAX_SKIP)?;
+        let headers = partial::request(&self.missing).unwrap_or_default();
+        let open = |endpoint| blob.open(endpoint, part, &headers);
+        blob.hosts.each(open).await
+    }
+
+    /// Returns when it makes sense to ask for the rest.
+    async fn broken(&mut self, endpoint: &Arc<Endpoint>, error: Error) -> Result<(), Error> {
+        let hosts = &self.blob.0.hosts;
+        self.blob.0.lost();
+        let is_final = hosts.is_origin(endpoint) && !error.is_transient();
+        if self.fresh >= PROGRESS {
+            self.resumes = 0;
+        }
+        if is_final || self.resumes >= hosts.retry.max_retries() {
+            return Err(error);
+        }
+        if !hosts.is_origin(endpoint) {
+            hosts.retry.note(endpoint, &error);
+        }
+        tracing::debug!(digest = %self.blob.0.digest, %error, missing = ?self.missing, "going on");
+        if self.fresh < PROGRESS {
+            hosts.retry.wait(self.resumes).await;
+        }
+        self.resumes = self.resumes.saturating_add(1);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for PartStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("PartStream");
+        debug
+            .field("blob", &self.blob)
+            .field("missing", &self.missing);
+        debug.finish_non_exhaustive()
     }
 }
 
@@ -108,6 +216,26 @@ impl Blob {
 struct Part<'a> {
     range: &'a Range<u64>,
     skip: u64,
+}
+
+impl<'a> Part<'a> {
+    fn of(blob: &Inner, range: &'a Range<u64>, skip: u64) -> Result<Self, Error> {
+        if range.start > range.end || range.end > blob.size {
+            return Err(Error::Range {
+                target: blob.digest.to_string(),
+                reason: format!("{}..{} is outside 0..{}", range.start, range.end, blob.size),
+            });
+        }
+        Ok(Part { range, skip })
+    }
+
+    fn length(&self) -> Result<usize, Error> {
+        let length = self.range.end.saturating_sub(self.range.start);
+        usize::try_from(length).map_err(|_| Error::TooLarge {
+            target: format!("{:?}", self.range),
+            limit: usize::MAX as u64,
+        })
+    }
 }
 
 impl std::fmt::Debug for Blob {
@@ -121,19 +249,20 @@ impl std::fmt::Debug for Blob {
 }
 
 impl Inner {
-    async fn read(
+    /// The head of the answer is right; its body is still on the wire.
+    async fn open(
         &self,
         endpoint: Arc<Endpoint>,
         part: &Part<'_>,
         headers: &HeaderMap,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<(Arc<Endpoint>, Answer), Error> {
         if let Some(url) = self.place(&endpoint) {
-            let read = self.read_at(&endpoint, &url, part, headers).await;
-            if !matches!(read, Ok(Some(_))) {
+            let opened = self.open_at(&endpoint, &url, part, headers).await;
+            if !matches!(opened, Ok(Some(_))) {
                 self.forget(&url);
             }
-            if let Some(bytes) = read? {
-                return Ok(bytes);
+            if let Some(answer) = opened? {
+                return Ok((endpoint, answer));
             }
         }
         let url = endpoint.blob(&self.digest);
@@ -145,24 +274,24 @@ impl Inner {
             let served = reply.status == StatusCode::PARTIAL_CONTENT;
             self.capabilities.note_ranges(&endpoint, served);
         }
-        let bytes = self.take(reply, part).await?;
+        let answer = self.take(reply, part)?;
         if !is_own {
             *self.place.lock() = Some(Place {
-                endpoint,
+                endpoint: endpoint.clone(),
                 url: place,
             });
         }
-        Ok(bytes)
+        Ok((endpoint, answer))
     }
 
     /// `None` where the URL seems to have expired, so that the registry has to be asked again.
-    async fn read_at(
+    async fn open_at(
         &self,
         endpoint: &Endpoint,
         url: &Url,
         part: &Part<'_>,
         headers: &HeaderMap,
-    ) -> Result<Option<Bytes>, Error> {
+    ) -> Result<Option<Answer>, Error> {
         let errand = Errand {
             home: &endpoint.base,
             authorization: None,
@@ -177,57 +306,21 @@ impl Inner {
         match reply.status.as_u16() {
             // S3 says 403 or, with temporary credentials, 400; CDNs also 401, 404 and 410.
             400 | 401 | 403 | 404 | 410 => Ok(None),
-            200..=299 => self.take(reply, part).await.map(Some),
+            200..=299 => self.take(reply, part).map(Some),
             _ => Err(failure(reply).await.error),
         }
     }
 
-    async fn take(&self, mut reply: Reply, part: &Part<'_>) -> Result<Bytes, Error> {
+    fn take(&self, reply: Reply, part: &Part<'_>) -> Result<Answer, Error> {
         let range = part.range;
-        let before = match partial::check(&reply, range, self.size) {
-            Ok(()) => 0,
+        match partial::check(&reply, range, self.size) {
+            Ok(()) => Ok(Answer::part(reply, range)),
             Err(Error::NoRanges { .. }) if range.start < part.skip && self.is_whole(&reply) => {
                 tracing::debug!(target = reply.target(), "a whole blob instead of a part");
-                range.start
+                Ok(Answer::whole(reply, range))
             }
-            Err(error) => return Err(error),
-        };
-        let target = reply.target().to_owned();
-        let too_large = |_| Error::TooLarge {
-            target: target.clone(),
-            limit: usize::MAX as u64,
-        };
-        let length = range.end.saturating_sub(range.start);
-        let length = usize::try_from(length).map_err(too_large)?;
-        let mut before = usize::try_from(before).map_err(too_large)?;
-        let may_go_on = reply.status == StatusCode::OK;
-        let mut bytes = BytesMut::new();
-        while let Some(mut chunk) = reply.body.chunk().await? {
-            let skipped = before.min(chunk.len());
-            before -= skipped;
-            let mut chunk = chunk.split_off(skipped);
-            let room = length.saturating_sub(bytes.len());
-            if chunk.len() > room {
-                if !may_go_on {
-                    let reason = format!("more than the {length} bytes asked for");
-                    return Err(Error::Range { target, reason });
-                }
-                chunk.truncate(room);
-            }
-            // Once the head and a first piece are right, the rest may be allocated.
-            if !chunk.is_empty() {
-                bytes.reserve(room);
-            }
-            bytes.extend_from_slice(&chunk);
-            if may_go_on && bytes.len() == length {
-                break;
-            }
+            Err(error) => Err(error),
         }
-        if bytes.len() == length {
-            return Ok(bytes.freeze());
-        }
-        let reason = format!("the body ended after {} of {length} bytes", bytes.len());
-        Err(Error::Transport { target, reason })
     }
 
     fn is_whole(&self, reply: &Reply) -> bool {
@@ -240,6 +333,11 @@ impl Inner {
             .as_ref()
             .filter(|place| Arc::ptr_eq(&place.endpoint, endpoint))?;
         Some(place.url.clone())
+    }
+
+    /// An answer broke off: perhaps the registry knows a better place.
+    fn lost(&self) {
+        *self.place.lock() = None;
     }
 
     /// Unless another reader has found a newer one meanwhile.

@@ -84,7 +84,7 @@ impl Retry {
     }
 
     /// A mirror may lack an image or the right to it without being broken; one that lies is broken.
-    fn note(&self, mirror: &Endpoint, error: &Error) {
+    pub(crate) fn note(&self, mirror: &Endpoint, error: &Error) {
         let is_broken = error.is_transient()
             || matches!(
                 error,
@@ -101,6 +101,12 @@ impl Retry {
             is_broken,
             "mirror failed, asking the next host"
         );
+    }
+
+    /// The pause after this many failures in a row.
+    pub(crate) async fn wait(&self, round: u32) {
+        add(&self.counters.retries, 1);
+        tokio::time::sleep(self.pause(round, None)).await;
     }
 
     fn pause(&self, round: u32, asked: Option<Duration>) -> Duration {

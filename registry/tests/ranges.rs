@@ -276,3 +276,57 @@ async fn reads_can_be_given_to_other_threads() {
     let read: BoxFuture<'static, _> = Box::pin(async move { blob.read(0..10).await });
     assert_eq!(tokio::spawn(read).await.unwrap().unwrap(), content(10));
 }
+
+/// Hands out 100..200 in answers of at most 30 bytes each, broken off after that.
+async fn check_stream(breaks: usize) -> (Result<Bytes, Error>, Server) {
+    let server = Server::start(move |seen| {
+        let whole = content(SIZE);
+        if seen.nth >= breaks {
+            return serve(seen, &whole);
+        }
+        let range = seen.range.as_deref().unwrap();
+        let start = range
+            .trim_start_matches("bytes=")
+            .split_once('-')
+            .unwrap()
+            .0;
+        let start: usize = start.parse().unwrap();
+        let content_range = format!("bytes {start}-199/1000");
+        let body = pieces(vec![whole.slice(start..start + 30), Bytes::new()]);
+        answer(206, &[("content-range", &content_range)], body)
+    })
+    .await;
+    let registry = registry(options(), None);
+    let blob = repository(&registry, &server.host).ranged(&digest(&content(SIZE)), 1000);
+    let mut stream = blob.stream(100..200);
+    let mut bytes = Vec::new();
+    let read = loop {
+        match stream.next().await {
+            Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+            Some(Err(error)) => break Err(error),
+            None => break Ok(bytes.into()),
+        }
+    };
+    assert!(stream.next().await.is_none());
+    (read, server)
+}
+
+#[tokio::test]
+async fn a_part_that_streams_goes_on_at_the_byte_where_it_broke() {
+    let (read, server) = check_stream(0).await;
+    assert_eq!(
+        (read.unwrap(), server.requests()),
+        (content(SIZE).slice(100..200), 1)
+    );
+    let (read, server) = check_stream(2).await;
+    assert_eq!(read.unwrap(), content(SIZE).slice(100..200));
+    let ranges: Vec<_> = server
+        .seen()
+        .into_iter()
+        .map(|seen| seen.range.unwrap())
+        .collect();
+    assert_eq!(ranges, ["bytes=100-199", "bytes=130-199", "bytes=160-199"]);
+    let (read, server) = check_stream(100).await;
+    assert!(read.unwrap_err().is_transient());
+    assert_eq!(server.requests(), 3);
+}
