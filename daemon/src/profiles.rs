@@ -70,6 +70,11 @@ impl Profiles {
         })))
     }
 
+    /// Whether profiles are fetched first.
+    pub fn are_used(&self) -> bool {
+        self.0.options.apply
+    }
+
     /// A layer of an image is open, mounted or not: what earlier starts read of it is fetched first. Does not wait.
     pub fn opened(&self, image: &str, manifest: &Digest, layer: &Digest, opened: &Arc<Layer>) {
         if !self.0.options.apply {

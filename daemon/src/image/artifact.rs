@@ -16,6 +16,8 @@ const MAX_SIZE: u64 = 1 << 20;
 
 /// One on its way.
 pub(super) struct Artifact {
+    /// Spans count too, where no start-up profile lists what is read of them.
+    pub(super) spans: bool,
     digest: Digest,
     fetching: JoinHandle<Option<Result<Bytes, registry::Error>>>,
 }
@@ -43,7 +45,11 @@ impl Artifact {
             }
             Some(repository.blob(&wanted, MAX_SIZE).await)
         });
-        Self { digest, fetching }
+        Self {
+            spans: false,
+            digest,
+            fetching,
+        }
     }
 
     /// A hint: without it the layer is read all the same.
@@ -57,16 +63,17 @@ impl Artifact {
                 .and_then(|json| soci::prefetch::parse(&json, spans).map_err(|e| e.to_string()));
             match parsed {
                 // What was recorded here says more than the spans it lies in.
-                Ok(artifact) if !artifact.reads.is_empty() => {
+                Ok(artifact) if !artifact.reads.is_empty() && profiles.are_used() => {
                     let reads = LayerProfile::new(artifact.reads);
                     profiles
                         .shipped(&about.manifest, &about.layer, reads, &layer)
                         .await;
                 }
-                Ok(artifact) => {
+                Ok(artifact) if self.spans => {
                     let spans = artifact.spans.into_iter();
                     spans.for_each(|range| layer.prefetch(range));
                 }
+                Ok(_) => {}
                 Err(error) => {
                     let (image, artifact) = (about.image, self.digest);
                     tracing::warn!(image, %artifact, error, "prefetch artifact is not usable");

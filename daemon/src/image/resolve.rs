@@ -39,7 +39,7 @@ pub struct Options {
     pub mount_timeout: Duration,
     /// Layers resolved at the same time.
     pub max_concurrency: usize,
-    /// Fetch first what the prefetch artifacts of an index name.
+    /// Fetch first the spans that the prefetch artifacts of an index name; start-up profiles in them count anyway.
     pub prefetch: bool,
 }
 
@@ -244,7 +244,7 @@ impl Images {
     /// What the index wants to be fetched first, beside the zTOC.
     fn artifact(&self, image: &Image, layer: &Digest) -> Option<(Artifact, About)> {
         let found = image.found.index.prefetch(layer);
-        let descriptor = found.filter(|_| self.options.prefetch)?;
+        let descriptor = found.filter(|_| self.options.prefetch || self.profiles.are_used())?;
         let about = About {
             image: image.origin.image.clone(),
             manifest: image.origin.manifest.digest.clone(),
@@ -252,7 +252,8 @@ impl Images {
         };
         let (repository, profiles) = (image.origin.repository.clone(), self.profiles.clone());
         let digest = descriptor.digest().clone();
-        let artifact = Artifact::fetch(repository, profiles, &about, digest);
+        let mut artifact = Artifact::fetch(repository, profiles, &about, digest);
+        artifact.spans = self.options.prefetch;
         Some((artifact, about))
     }
 }
