@@ -48,7 +48,7 @@ impl Cuts {
         }
         let part = |divisor: u64| (self.span_size / divisor).max(LEAST);
         // What starts read is needed whole, however it is cut; what is joined to it is not.
-        [(64, 4), (16, 2), (4, 1)]
+        [(64, 4), (16, 2), (8, 1), (4, 1)]
             .map(|(gap, fine)| {
                 let wanted = wanted(&self.reads, part(gap));
                 Points::new(
