@@ -8,10 +8,11 @@ use std::ops::Range;
 
 /// Files that are read at the same time. One that is forgotten starts with a small window again.
 const FILES: NonZeroUsize = NonZeroUsize::new(64).unwrap();
-/// The most spans ahead of a reader.
-const MAX_WINDOW: u32 = 4;
+/// The most spans ahead of a reader, whatever the link can carry; and never fewer than a few, as a first guess.
+const MOST: u32 = 64;
+const FEW: u32 = 2;
 /// Spans fetched ahead that a file's reader may still come to.
-const MAX_UNREAD: usize = 8;
+const MAX_UNREAD: usize = 128;
 
 pub(crate) struct ReadAhead {
     runs: Mutex<LruCache<EntryId, Run>>,
@@ -44,13 +45,15 @@ impl Default for ReadAhead {
 
 impl ReadAhead {
     /// `read` are the spans of a read, `file` those of the whole file. A read from the file's first byte is the beginning of
-    /// a run; one that goes on into the next span continues it, and where that span had been fetched ahead the window doubles.
+    /// a run; one that goes on into the next span continues it, and where that span had been fetched ahead the window doubles,
+    /// up to `most` spans.
     pub(crate) fn read(
         &self,
         id: EntryId,
         read: Range<u32>,
         from_start: bool,
         file: &Range<u32>,
+        most: u32,
         missing: impl Fn(u32) -> bool,
     ) -> Ahead {
         let Some(last) = read.end.checked_sub(1).filter(|_| !read.is_empty()) else {
@@ -75,7 +78,7 @@ impl ReadAhead {
             run.window = 1;
         } else if read.start <= run.at.saturating_add(1) && last > run.at {
             let doubled = if hits > 0 { run.window * 2 } else { 1 };
-            run.window = doubled.clamp(1, MAX_WINDOW);
+            run.window = doubled.clamp(1, most.clamp(FEW, MOST));
         } else {
             // The kernel asks for the pieces of one stretch in any order: a span back is no jump.
             if last > run.at || last.saturating_add(1) < run.at {
@@ -114,7 +117,7 @@ mod tests {
         let mut hit = 0;
         for &span in reads {
             let file = 0..10;
-            let next = ahead.read(EntryId(3), span..span + 1, span == 0, &file, |span| {
+            let next = ahead.read(EntryId(3), span..span + 1, span == 0, &file, 4, |span| {
                 !resident.contains(&span)
             });
             hit += next.hits;

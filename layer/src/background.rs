@@ -1,13 +1,16 @@
-//! Fills layers while no reader waits: what a prefetch list names first, then every missing span.
+//! What nobody waits for yet: what a reader is on his way to, what a list names, and then, while no reader waits, every missing span.
 
 use crate::cache::Cache;
-use crate::error::Error;
 use crate::layer::Layer;
-use crate::queue::{DropPolicy, Job, Next, Queue};
+use crate::queue::{DropPolicy, Found, Next, Queue};
+use crate::spans::Gap;
 use crate::starts::Starts;
+use parking_lot::Mutex;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -22,11 +25,16 @@ pub struct BackgroundOptions {
     pub silence_period: Duration,
     /// How long nothing is filled after a reader waited.
     pub reader_silence: Duration,
-    /// The pause between two requests of one worker, except for what is hinted at.
+    /// The pause between two requests, except for what is hinted at.
     pub fetch_period: Duration,
-    /// The most compressed bytes asked for at a time.
+    /// The most compressed bytes asked for at a time; fewer where the link is slow.
     pub request: u64,
+    /// Requests under way together, as far as the link takes them.
     pub concurrency: usize,
+    /// Bytes per second that filling may take.
+    pub max_bandwidth: Option<u64>,
+    /// See `Background::pause`.
+    pub paused: bool,
     /// How many layers may wait to be filled.
     pub queue: usize,
     pub drop: DropPolicy,
@@ -44,7 +52,9 @@ impl Default for BackgroundOptions {
             reader_silence: Duration::from_millis(100),
             fetch_period: Duration::ZERO,
             request: 8 << 20,
-            concurrency: 1,
+            concurrency: 6,
+            max_bandwidth: None,
+            paused: false,
             queue: 300,
             drop: DropPolicy::Newest,
             min_backoff: Duration::from_secs(1),
@@ -64,22 +74,30 @@ struct Shared {
     options: BackgroundOptions,
     queue: Queue,
     starts: Arc<Starts>,
+    /// Those that may have hints.
+    layers: Mutex<Vec<Weak<Layer>>>,
+    /// Requests for hints that are under way.
+    following: AtomicUsize,
 }
 
 impl Background {
     /// Needs a tokio runtime around it.
     pub fn start(cache: &Arc<Cache>, options: BackgroundOptions) -> Background {
-        let queue = Queue::new(options.queue, options.drop, options.enabled);
+        let queue = Queue::new(options.queue, options.drop);
+        cache.pacer.cap(options.max_bandwidth);
+        cache.pacer.pause(options.paused);
         let shared = Arc::new(Shared {
             cache: Arc::clone(cache),
             options,
             queue,
             starts: Starts::new(cache),
+            layers: Mutex::default(),
+            following: AtomicUsize::new(0),
         });
         let mut workers = JoinSet::new();
-        for _ in 0..shared.options.concurrency.max(1) {
-            let shared = Arc::clone(&shared);
-            workers.spawn(async move { shared.work().await });
+        workers.spawn(Arc::clone(&shared).follow_hints());
+        if shared.options.enabled {
+            workers.spawn(Arc::clone(&shared).fill());
         }
         Background {
             shared,
@@ -90,15 +108,21 @@ impl Background {
     /// Does not keep the layer alive.
     pub fn add(&self, layer: &Arc<Layer>) {
         let silent_until = Instant::now() + self.shared.options.silence_period;
-        if let Some(dropped) = self.shared.queue.push(Job::new(layer), silent_until) {
+        if let Some(dropped) = self.shared.queue.push(layer, silent_until) {
             self.shared.cache.metrics().background_dropped.add(1);
             tracing::debug!(target: "layer", layer = %dropped, "not filled in the background: queue is full");
         }
+        self.shared.layers.lock().push(Arc::downgrade(layer));
         // A guess, where nothing better is known.
         if self.shared.options.enabled && layer.can_be_filled() && !layer.is_foreseen() {
             layer.prefetch(0..self.shared.options.first_spans);
         }
         self.shared.cache.work.notify_waiters();
+    }
+
+    /// Nothing more is asked for in the background, until told otherwise. Hints and start-up profiles are followed all the same.
+    pub fn pause(&self, paused: bool) {
+        self.shared.cache.pacer.pause(paused);
     }
 
     /// What the readers of a layer, mounted or not, will want: ranges of its tar, and when (of all layers of one image from the
@@ -113,108 +137,171 @@ impl Background {
     }
 }
 
-enum Step {
-    Again,
-    Finished,
-    /// There is no room: later there may be.
-    Later,
-}
+/// Requests for hints that are under way together.
+const HINTS_AT_ONCE: usize = 6;
 
 impl Shared {
-    async fn work(&self) {
-        // The pause between two fills; what is hinted at does not wait for its end.
-        let mut pause = None;
+    /// What readers are on their way to comes at once; what lists name when no reader waits.
+    async fn follow_hints(self: Arc<Self>) {
+        let slots = Arc::new(Semaphore::new(HINTS_AT_ONCE));
         loop {
             // Registered before looking, so that no notice is missed.
             let mut notice = std::pin::pin!(self.cache.work.notified());
             notice.as_mut().enable();
-            match self.queue.next(Instant::now(), pause) {
-                Next::Job(job) => {
-                    let hinted = job.is_hinted();
-                    self.run(job).await;
-                    if !hinted {
-                        pause = Some(Instant::now() + self.options.fetch_period);
-                    }
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            if let Some((layer, spans)) = self.ahead() {
+                self.follow(layer, spans, false, slot);
+            } else if self.is_hinted() {
+                tokio::select! {
+                    biased;
+                    () = self.cache.readers.quiet(Duration::ZERO) => {}
+                    () = notice => continue,
+                }
+                if let Some((layer, spans)) = self.listed() {
+                    self.follow(layer, spans, true, slot);
+                }
+            } else {
+                drop(slot);
+                notice.await;
+            }
+        }
+    }
+
+    fn follow(
+        self: &Arc<Self>,
+        layer: Arc<Layer>,
+        spans: Range<u32>,
+        listed: bool,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let limit = self.cache.pacer.request(&self.cache.link);
+        let limit = limit.min(self.options.request);
+        let Some(gap) = layer.next_gap(spans.clone(), limit) else {
+            return;
+        };
+        if gap.spans.end < spans.end {
+            let rest = gap.spans.end..spans.end;
+            if listed {
+                layer.hints.put_back(rest);
+            } else {
+                layer.hints.push_ahead(rest);
+            }
+        }
+        self.following.fetch_add(1, Ordering::AcqRel);
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = layer.bring(gap.spans).await {
+                this.cache.metrics().background_failures.add(1);
+                tracing::debug!(target: "layer", layer = %layer.name(), %error, "what was hinted at is left to the readers");
+            }
+            drop((layer, slot));
+            this.following.fetch_sub(1, Ordering::AcqRel);
+            this.cache.work.notify_waiters();
+        });
+    }
+
+    fn ahead(&self) -> Option<(Arc<Layer>, Range<u32>)> {
+        self.first(|layer| layer.hints.take_ahead())
+    }
+
+    fn listed(&self) -> Option<(Arc<Layer>, Range<u32>)> {
+        self.first(|layer| layer.hints.take_listed())
+    }
+
+    fn is_hinted(&self) -> bool {
+        let hinted = |layer: &Arc<Layer>| (!layer.hints.is_empty()).then_some(());
+        self.first(hinted).is_some()
+    }
+
+    fn first<T>(&self, take: impl Fn(&Arc<Layer>) -> Option<T>) -> Option<(Arc<Layer>, T)> {
+        let mut layers = self.layers.lock();
+        layers.retain(|layer| layer.strong_count() > 0);
+        let alive: Vec<Arc<Layer>> = layers.iter().filter_map(Weak::upgrade).collect();
+        drop(layers);
+        alive
+            .into_iter()
+            .find_map(|layer| take(&layer).map(|taken| (layer, taken)))
+    }
+
+    async fn fill(self: Arc<Self>) {
+        let slots = Arc::new(Semaphore::new(self.options.concurrency.max(1)));
+        // The pause between two requests.
+        let mut pause = None;
+        loop {
+            let mut notice = std::pin::pin!(self.cache.work.notified());
+            notice.as_mut().enable();
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            self.starts.finished().await;
+            self.cache.readers.quiet(self.options.reader_silence).await;
+            if self.following.load(Ordering::Acquire) > 0 || self.is_hinted() {
+                drop(slot);
+                notice.await;
+                continue;
+            }
+            let look = |layer: &Arc<Layer>, cursor| self.look(layer, cursor);
+            match self.queue.next(Instant::now(), pause, look) {
+                Next::Work((layer, gap)) => {
+                    self.fly(layer, gap, slot);
+                    pause = Some(Instant::now() + self.options.fetch_period);
                 }
                 Next::At(time) => {
+                    drop(slot);
                     tokio::select! {
                         () = notice => {}
                         () = sleep_until(time) => {}
                     }
                 }
-                Next::Idle => notice.await,
+                Next::Idle => {
+                    drop(slot);
+                    notice.await;
+                }
             }
         }
     }
 
-    async fn run(&self, mut job: Job) {
-        let silence = if job.is_hinted() {
-            Duration::ZERO
-        } else {
-            self.options.reader_silence
-        };
-        if !job.is_hinted() {
-            self.starts.finished().await;
-        }
-        self.cache.readers.quiet(silence).await;
-        // Only now, so that a layer does not outlive its mount by waiting here.
-        let Some(layer) = job.layer() else {
-            return;
-        };
-        match self.step(&layer, &mut job).await {
-            Ok(Step::Finished) => return,
-            Ok(Step::Again) => job.succeeded(),
-            Ok(Step::Later) => job.retry_at(Instant::now() + self.options.max_backoff),
-            Err(error) => {
-                self.cache.metrics().background_failures.add(1);
-                let wait = backoff(&self.options, job.failed());
-                tracing::debug!(
-                    target: "layer",
-                    layer = %layer.name(),
-                    %error,
-                    wait_ms = wait.as_millis(),
-                    "background fill failed, tried again later"
-                );
-                job.retry_at(Instant::now() + wait);
-            }
-        }
-        self.queue.put_back(job);
-    }
-
-    async fn step(&self, layer: &Arc<Layer>, job: &mut Job) -> Result<Step, Error> {
-        if let Some(hint) = layer.take_hint() {
-            return self.prefetch(layer, hint).await;
-        }
-        if !self.options.enabled {
-            return Ok(Step::Again);
-        }
+    fn look(&self, layer: &Arc<Layer>, cursor: u32) -> (Found, Option<(Arc<Layer>, Gap)>) {
         if !layer.can_be_filled() {
-            return Ok(Step::Finished);
+            return (Found::Unfit, None);
         }
         if !self.cache.has_room(self.options.request) {
-            return Ok(Step::Later);
+            let later = Instant::now() + self.options.max_backoff;
+            return (Found::Later(later), None);
         }
-        self.cache.metrics().background_gaps.add(1);
-        match layer
-            .fill(job.cursor..layer.spans(), self.options.request)
-            .await?
-        {
-            Some(next) => {
-                job.cursor = next;
-                Ok(Step::Again)
-            }
-            None => Ok(Step::Finished),
+        let limit = self.cache.pacer.request(&self.cache.link);
+        let limit = limit.min(self.options.request);
+        match layer.next_gap(cursor..layer.spans(), limit) {
+            None => (Found::Nothing, None),
+            Some(gap) => (Found::Gap(gap.spans.end), Some((Arc::clone(layer), gap))),
         }
     }
 
-    async fn prefetch(&self, layer: &Arc<Layer>, hint: Range<u32>) -> Result<Step, Error> {
-        let filled = layer.fill(hint.clone(), self.options.request).await;
-        match filled {
-            Ok(Some(next)) if next < hint.end => layer.put_hint_back(next..hint.end),
-            Ok(_) => {}
-            Err(_) => layer.put_hint_back(hint),
-        }
-        filled.map(|_| Step::Again)
+    fn fly(self: &Arc<Self>, layer: Arc<Layer>, gap: Gap, slot: OwnedSemaphorePermit) {
+        self.cache.metrics().background_gaps.add(1);
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            match layer.fill(&gap).await {
+                Ok(()) => this.queue.succeeded(&layer),
+                Err(error) => {
+                    this.cache.metrics().background_failures.add(1);
+                    let wait = this.queue.failed(&layer, gap.spans.start, |failures| {
+                        backoff(&this.options, failures)
+                    });
+                    tracing::debug!(
+                        target: "layer",
+                        layer = %layer.name(),
+                        %error,
+                        wait_ms = wait.as_millis(),
+                        "background fill failed, tried again later"
+                    );
+                }
+            }
+            drop((layer, slot));
+            this.cache.work.notify_waiters();
+        });
     }
 }
 

@@ -1,17 +1,23 @@
-//! How bytes get in, whoever asks: one flight per span, one request per gap; verify, inflate, wake the waiters, write behind.
+//! How bytes get in, whoever asks: one flight per span, one request per gap, cut into spans while they arrive.
 
+use crate::assemble::Piece;
+use crate::budget::Taken;
 use crate::cache::{Cache, Presence, Store};
+use crate::cut::Cut;
+use crate::decode::Decoder;
 use crate::error::Error;
-use crate::flights::{Claim, Flight, Lead, Outcome};
-use crate::source::{Source, SourceError, SourceFailure};
-use crate::spans::{Gap, gaps, within};
+use crate::flights::{Claim, Flight, Lead};
+use crate::pacer::Leave;
+use crate::request::Request;
+use crate::source::Source;
+use crate::spans::{Gap, gaps};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use soci::spans::{SpanId, SpanTable};
-use std::fs::File;
+use soci::spans::SpanId;
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,20 +30,17 @@ const LAST_PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Urgency {
+    /// Somebody waits.
     Reader,
-    /// Inflates one span at a time, so that a reader finds a free core.
+    /// Somebody will soon: a start-up profile, a file that is read in order.
+    Soon,
+    /// Each request waits for its turn, until a reader wants one of the spans.
     Background,
 }
 
 /// Where the spans of one layer come from.
 pub(crate) struct Loader {
-    /// For messages.
-    pub(crate) name: Arc<str>,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) table: Arc<SpanTable>,
-    /// The zTOC blob.
-    pub(crate) windows: Option<File>,
+    pub(crate) decoder: Arc<Decoder>,
     /// None for a layer that was pulled whole.
     pub(crate) source: Option<Arc<dyn Source>>,
     pub(crate) retries: u32,
@@ -45,20 +48,66 @@ pub(crate) struct Loader {
     pub(crate) outage: Duration,
 }
 
-/// Spans in a reader's hands, ascending.
-pub(crate) type Spans = Vec<(u32, Bytes)>;
+/// A request of a reader, while it is under way.
+struct Counted<'a>(Option<&'a AtomicUsize>);
+
+impl<'a> Counted<'a> {
+    fn new(cache: &'a Cache, urgency: Urgency) -> Counted<'a> {
+        let counter = (urgency == Urgency::Reader).then_some(&cache.reader_requests);
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Counted(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        if let Some(counter) = self.0 {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A gap on its way.
+struct Landing<'a> {
+    leads: VecDeque<Lead>,
+    cut: Cut,
+    urgency: Urgency,
+    /// For the span that is arriving.
+    taken: Option<Taken>,
+    end: u64,
+    loader: &'a Arc<Loader>,
+}
 
 impl Loader {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.decoder.name
+    }
+
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.decoder.cache
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.decoder.store
+    }
+
+    pub(crate) fn table(&self) -> &soci::spans::SpanTable {
+        &self.decoder.table
+    }
+
     /// As `bring` for a reader, who waits while the source cannot be reached.
     pub(crate) async fn bring_through_outage(
         self: &Arc<Self>,
         spans: &[u32],
+        keep: &[Range<u64>],
         thorough: bool,
-    ) -> Result<Spans, Error> {
+    ) -> Result<Vec<Piece>, Error> {
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.bring(spans, thorough, Urgency::Reader).await {
+            match self.bring(spans, keep, thorough, Urgency::Reader).await {
                 Err(error @ Error::Unreachable { .. }) if begin.elapsed() + pause < self.outage => {
                     if pause == FIRST_PAUSE {
                         tracing::warn!(%error, "a read waits for its source");
@@ -71,26 +120,29 @@ impl Loader {
         }
     }
 
-    /// Returns these spans, except those that can be read from the disk. `thorough`: also those, checked again.
+    /// Brings these spans. Returns what they hold of `keep`, but not what can be read from the disk. `thorough`: also that, checked again.
     pub(crate) async fn bring(
         self: &Arc<Self>,
         spans: &[u32],
+        keep: &[Range<u64>],
         thorough: bool,
         urgency: Urgency,
-    ) -> Result<Spans, Error> {
-        let mut brought = Spans::new();
+    ) -> Result<Vec<Piece>, Error> {
+        let mut brought = Vec::new();
         let mut wanted = spans.to_vec();
         for _ in 0..CLAIMS {
-            let claims = self
-                .store
-                .flights
-                .claim(&wanted, |span| self.present(span, thorough));
+            let for_reader = urgency == Urgency::Reader;
+            let flights = &self.store().flights;
+            let claims = flights.claim(&wanted, for_reader, |span| self.present(span, thorough));
             wanted.clear();
             let mut leads = Vec::new();
             let mut flights: Vec<(u32, Flight)> = Vec::new();
             for (span, claim) in claims {
                 match claim {
-                    Claim::Present(bytes) => brought.extend(bytes.map(|bytes| (span, bytes))),
+                    Claim::Present(bytes) => {
+                        let pieces = bytes.map(|bytes| self.pieces(span, &bytes, keep));
+                        brought.extend(pieces.into_iter().flatten());
+                    }
                     Claim::Flight(flight) => flights.push((span, flight)),
                     Claim::Lead(lead) => {
                         flights.push((span, lead.flight()));
@@ -99,32 +151,47 @@ impl Loader {
                 }
             }
             self.launch(leads, urgency);
-            for (span, flight) in flights {
-                match flight.wait().await {
-                    Some(outcome) => brought.push((span, outcome?)),
+            // Each is let go of when it lands: no span waits in memory for another one that may need the memory.
+            let landed = flights.into_iter().map(|(span, flight)| async move {
+                let outcome = flight.wait().await;
+                let pieces = outcome.map(|bytes| Ok(self.pieces(span, &bytes?, keep)));
+                (span, pieces)
+            });
+            for (span, pieces) in join_all(landed).await {
+                match pieces {
+                    Some(pieces) => brought.extend(pieces?),
                     None => wanted.push(span),
                 }
             }
             if wanted.is_empty() {
-                brought.sort_unstable_by_key(|&(span, _)| span);
                 return Ok(brought);
             }
         }
         Err(Error::Stopped {
-            layer: Arc::clone(&self.name),
+            layer: Arc::clone(self.name()),
         })
     }
 
+    fn pieces(&self, span: u32, bytes: &Bytes, keep: &[Range<u64>]) -> Vec<Piece> {
+        let start = self
+            .table()
+            .uncompressed(SpanId(span))
+            .unwrap_or_default()
+            .start;
+        let copy = |wanted| Piece::copy(bytes, start, wanted);
+        keep.iter().filter_map(copy).collect()
+    }
+
     fn present(&self, span: u32, thorough: bool) -> Option<Option<Bytes>> {
-        if let Some(bytes) = self.store.in_memory(span) {
+        if let Some(bytes) = self.store().in_memory(span) {
             return Some(Some(bytes));
         }
-        (!thorough && self.store.presence(span) == Presence::Resident).then_some(None)
+        (!thorough && self.store().presence(span) == Presence::Resident).then_some(None)
     }
 
     /// Every flight is a task of its own: it lands even if the reader that started it goes away.
     fn launch(self: &Arc<Self>, leads: Vec<Lead>, urgency: Urgency) {
-        let on_disk = |lead: &Lead| self.store.presence(lead.span) != Presence::Absent;
+        let on_disk = |lead: &Lead| self.store().presence(lead.span) != Presence::Absent;
         let (old, missing): (Vec<Lead>, Vec<Lead>) = leads.into_iter().partition(on_disk);
         for lead in old {
             let loader = Arc::clone(self);
@@ -133,11 +200,11 @@ impl Loader {
         let found = gaps(
             missing.iter().map(|lead| lead.span),
             self.max_request,
-            |span| self.table.compressed(SpanId(span)),
+            |span| self.table().compressed(SpanId(span)),
         );
         let mut missing = missing.into_iter();
         for gap in found {
-            let leads: Vec<Lead> = missing.by_ref().take(gap.spans.len()).collect();
+            let leads = missing.by_ref().take(gap.spans.len()).collect();
             let loader = Arc::clone(self);
             tokio::spawn(async move { loader.fly(gap, leads, urgency).await });
         }
@@ -147,178 +214,167 @@ impl Loader {
     async fn reload(self: &Arc<Self>, lead: Lead, urgency: Urgency) {
         let span = lead.span;
         let loaded = {
-            let weight = self.cache.weight(self.inflated(span));
-            let _budget = self.cache.in_flight.acquire_many(weight).await;
-            let (cache, store) = (Arc::clone(&self.cache), Arc::clone(&self.store));
-            tokio::task::spawn_blocking(move || cache.load(&store, span)).await
+            let _taken = self.take(self.decoder.inflated(span), urgency).await;
+            let decoder = Arc::clone(&self.decoder);
+            tokio::task::spawn_blocking(move || decoder.cache.load(&decoder.store, span)).await
         };
         if let Ok(Some(bytes)) = loaded {
             lead.announce(Ok(bytes));
             return;
         }
-        if let Some(compressed) = self.table.compressed(SpanId(span)) {
+        if let Some(compressed) = self.table().compressed(SpanId(span)) {
             let gap = Gap {
                 spans: span..span.saturating_add(1),
                 compressed,
             };
-            self.fly(gap, vec![lead], urgency).await;
+            self.fly(gap, [lead].into(), urgency).await;
         }
     }
 
-    async fn fly(self: &Arc<Self>, gap: Gap, leads: Vec<Lead>, urgency: Urgency) {
-        let inflated: u64 = gap.spans.clone().map(|span| self.inflated(span)).sum();
-        let compressed = gap.compressed.end.saturating_sub(gap.compressed.start);
-        let weight = self.cache.weight(compressed.saturating_add(inflated));
-        // Held until the bytes are on disk: a slow disk slows the fetching.
-        let _budget = self.cache.in_flight.acquire_many(weight).await;
-        let bytes = match self.request(gap.compressed.clone()).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                for lead in leads {
-                    lead.announce(Err(error.clone()));
-                }
-                return;
-            }
+    async fn take(&self, bytes: u64, urgency: Urgency) -> Taken {
+        let for_reader = urgency == Urgency::Reader;
+        self.cache().budget.take(bytes, for_reader).await
+    }
+
+    async fn fly(self: &Arc<Self>, gap: Gap, leads: VecDeque<Lead>, urgency: Urgency) {
+        let mut landing = Landing {
+            leads,
+            cut: Cut::new(&gap, |span| self.table().compressed(SpanId(span))),
+            urgency,
+            taken: None,
+            end: gap.compressed.end,
+            loader: self,
         };
-        let landings = leads.into_iter().filter_map(|lead| {
-            let range = self.table.compressed(SpanId(lead.span))?;
-            let part = within(&range, &gap.compressed).filter(|part| part.end <= bytes.len())?;
-            Some(self.land(lead, bytes.slice(part)))
-        });
-        match urgency {
-            Urgency::Reader => {
-                join_all(landings).await;
-            }
-            Urgency::Background => {
-                for landing in landings {
-                    landing.await;
-                }
+        if let Err(error) = landing.bring().await {
+            for lead in landing.leads {
+                lead.announce(Err(error.clone()));
             }
         }
     }
 
-    /// The waiters get their bytes before the cache does.
-    async fn land(self: &Arc<Self>, lead: Lead, compressed: Bytes) {
-        let span = lead.span;
-        match self.decode(span, compressed).await {
-            Ok(bytes) => {
-                self.store.remember(span, bytes.clone());
-                lead.announce(Ok(bytes.clone()));
-                if self.store.has_disk() {
-                    let (cache, store) = (Arc::clone(&self.cache), Arc::clone(&self.store));
-                    // The lead goes last: until then its outcome is there for whoever comes.
-                    let written = tokio::task::spawn_blocking(move || {
-                        cache.write(&store, span, &bytes);
-                        drop(lead);
-                    });
-                    let _ = written.await;
-                }
-            }
-            Err(error) => lead.announce(Err(error)),
-        }
-    }
-
-    async fn decode(self: &Arc<Self>, span: u32, mut compressed: Bytes) -> Outcome {
-        let mut retries = self.retries;
-        loop {
-            match self.verify_and_inflate(span, compressed).await? {
-                Ok(bytes) => return Ok(bytes),
-                Err(soci::Error::SpanDigest { .. }) if retries > 0 => {
-                    retries -= 1;
-                    let range = self.table.compressed(SpanId(span)).unwrap_or_default();
-                    compressed = self.request(range).await?;
-                }
-                Err(error) => return Err(Error::corrupt(&self.name, error)),
-            }
-        }
-    }
-
-    async fn verify_and_inflate(
-        self: &Arc<Self>,
-        span: u32,
-        compressed: Bytes,
-    ) -> Result<Result<Bytes, soci::Error>, Error> {
-        let permit = Arc::clone(&self.cache.inflate).acquire_owned().await;
-        let loader = Arc::clone(self);
-        let decoded = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            // Verified before inflating: a crafted span must not reach the decoder.
-            if let Err(error) = loader.table.verify(SpanId(span), &compressed) {
-                return Ok(Err(error));
-            }
-            let window = loader.window(span)?;
-            Ok(loader
-                .table
-                .inflate(SpanId(span), &compressed, &window)
-                .map(Bytes::from))
-        });
-        let stopped = |_| Error::Stopped {
-            layer: Arc::clone(&self.name),
-        };
-        let decoded: Result<Bytes, soci::Error> = decoded.await.map_err(stopped)??;
-        let metrics = self.cache.metrics();
-        match decoded {
-            Ok(_) => metrics.spans_inflated.add(1),
-            Err(_) => metrics.span_verification_failures.add(1),
-        }
-        Ok(decoded)
-    }
-
-    /// The tar's last 32 KiB before the span, read from the zTOC blob when they are needed.
-    fn window(&self, span: u32) -> Result<Vec<u8>, Error> {
-        let Some(window) = self.table.window(SpanId(span)) else {
-            return Ok(Vec::new());
-        };
-        let len = window.blob.end.saturating_sub(window.blob.start);
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        let read = match &self.windows {
-            Some(file) => file.read_exact_at(&mut bytes, window.blob.start),
-            None => Err(std::io::ErrorKind::NotFound.into()),
-        };
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::corrupt(
-                &self.name,
-                format_args!("stored zTOC, window of span {span}: {error}"),
-            )
-        };
-        read.map_err(|error| failed(&error))?;
-        window.check(&bytes).map_err(|error| failed(&error))?;
-        Ok(bytes)
-    }
-
-    async fn request(&self, range: Range<u64>) -> Result<Bytes, Error> {
-        let metrics = self.cache.metrics();
+    fn request(&self, range: Range<u64>) -> Result<Request<'_>, Error> {
         let Some(source) = &self.source else {
             let what =
                 "bytes pulled earlier are damaged on disk; remove the image and pull it again";
-            return Err(Error::corrupt(&self.name, what));
+            return Err(Error::corrupt(self.name(), what));
         };
-        metrics.source_requests.add(1);
-        let len = range.end.saturating_sub(range.start);
-        let answer = source
-            .read(range)
-            .await
-            .and_then(|bytes| match u64::try_from(bytes.len()) {
-                Ok(found) if found == len => Ok(bytes),
-                _ => {
-                    let what = format!("asked for {len} bytes, got {}", bytes.len());
-                    Err(SourceError::new(SourceFailure::Transient, what))
-                }
+        Ok(Request::new(self.name(), self.cache(), &**source, range))
+    }
+
+    /// The waiters get their bytes before the cache does.
+    async fn land(self: Arc<Self>, lead: Lead, compressed: Vec<u8>, taken: Option<Taken>) {
+        let span = lead.span;
+        let bytes = match self.decode(&lead, compressed).await {
+            Ok(bytes) => bytes,
+            Err(error) => return lead.announce(Err(error)),
+        };
+        let (cache, store) = (Arc::clone(self.cache()), Arc::clone(self.store()));
+        let bytes = match taken {
+            Some(taken) if store.has_disk() => taken.hold(bytes),
+            // What memory keeps has a bound of its own.
+            _ => bytes.into(),
+        };
+        store.remember(span, bytes.clone());
+        lead.announce(Ok(bytes.clone()));
+        if store.has_disk() {
+            // The lead goes last: until then its outcome is there for whoever comes.
+            let written = tokio::task::spawn_blocking(move || {
+                cache.write(&store, span, &bytes);
+                drop(lead);
             });
-        match answer {
-            Ok(bytes) => {
-                metrics.fetched_bytes.add(len);
-                Ok(bytes)
-            }
-            Err(error) => {
-                metrics.source_failures.add(1);
-                Err(Error::from_source(&self.name, error))
-            }
+            let _ = written.await;
         }
     }
 
-    fn inflated(&self, span: u32) -> u64 {
-        let range = self.table.uncompressed(SpanId(span)).unwrap_or_default();
-        range.end.saturating_sub(range.start)
+    async fn decode(&self, lead: &Lead, mut compressed: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let span = lead.span;
+        let mut retries = self.retries;
+        loop {
+            let decoded = self
+                .decoder
+                .verify_and_inflate(span, compressed, lead.wanted.is());
+            match decoded.await? {
+                Ok(bytes) => return Ok(bytes),
+                Err(soci::Error::SpanDigest { .. }) if retries > 0 => {
+                    retries -= 1;
+                    let range = self.table().compressed(SpanId(span)).unwrap_or_default();
+                    let mut again = Vec::new();
+                    let mut request = self.request(range)?;
+                    while let Some(piece) = request.next().await? {
+                        again.extend_from_slice(&piece);
+                    }
+                    compressed = again;
+                }
+                Err(error) => return Err(Error::corrupt(self.name(), error)),
+            }
+        }
+    }
+}
+
+impl<'a> Landing<'a> {
+    async fn bring(&mut self) -> Result<(), Error> {
+        let loader = self.loader;
+        while let Some(span) = self.cut.span() {
+            if self.cut.missing() == 0 {
+                // A span without bytes.
+                self.add(&[]).await;
+                continue;
+            }
+            // No connection is held while memory is waited for.
+            self.make_room(span).await;
+            let start = self.cut.position();
+            let (end, mut leave) = self.turn().await;
+            let counted = Counted::new(loader.cache(), self.urgency);
+            let mut request = loader.request(start..end)?;
+            while let Some(piece) = request.next().await? {
+                if let Some(leave) = &mut leave {
+                    leave.arrived(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                }
+                self.add(&piece).await;
+            }
+            drop(counted);
+        }
+        Ok(())
+    }
+
+    /// Up to where to ask now.
+    async fn turn(&self) -> (u64, Option<Leave<'a>>) {
+        let (Urgency::Background, Some(lead)) = (self.urgency, self.leads.front()) else {
+            return (self.end, None);
+        };
+        let cache = self.loader.cache();
+        let start = self.cut.position();
+        let missing = self.end.saturating_sub(start);
+        let leave = tokio::select! {
+            biased;
+            () = lead.wanted.by_reader() => return (self.end, None),
+            leave = cache.pacer.leave(missing, &cache.link, &cache.readers) => leave,
+        };
+        (start.saturating_add(leave.bytes).min(self.end), Some(leave))
+    }
+
+    async fn make_room(&mut self, span: u32) {
+        if self.taken.is_none() {
+            let bytes = self.loader.decoder.weight(span);
+            self.taken = Some(self.loader.take(bytes, self.urgency).await);
+        }
+    }
+
+    /// Lands each span as soon as its last byte is here.
+    async fn add(&mut self, mut piece: &[u8]) {
+        loop {
+            if let Some((span, bytes)) = self.cut.take(&mut piece) {
+                let taken = self.taken.take();
+                let lead = self.leads.pop_front().filter(|lead| lead.span == span);
+                if let Some(lead) = lead {
+                    let loader = Arc::clone(self.loader);
+                    tokio::spawn(loader.land(lead, bytes, taken));
+                }
+            }
+            match self.cut.span() {
+                Some(next) if !piece.is_empty() => self.make_room(next).await,
+                _ => return,
+            }
+        }
     }
 }

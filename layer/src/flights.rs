@@ -5,13 +5,47 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::watch;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{Notify, watch};
 
 pub(crate) type Outcome = Result<Bytes, Error>;
 
 #[derive(Default)]
 pub(crate) struct Flights {
-    under_way: Mutex<HashMap<u32, watch::Receiver<Option<Outcome>>>>,
+    under_way: Mutex<HashMap<u32, UnderWay>>,
+}
+
+struct UnderWay {
+    outcome: watch::Receiver<Option<Outcome>>,
+    wanted: Arc<Wanted>,
+}
+
+/// Whether a reader waits for any of the spans that were claimed together.
+#[derive(Default)]
+pub(crate) struct Wanted {
+    is: AtomicBool,
+    told: Notify,
+}
+
+impl Wanted {
+    fn want(&self) {
+        if !self.is.swap(true, Ordering::AcqRel) {
+            self.told.notify_waiters();
+        }
+    }
+
+    pub(crate) fn is(&self) -> bool {
+        self.is.load(Ordering::Acquire)
+    }
+
+    /// Returns once a reader waits.
+    pub(crate) async fn by_reader(&self) {
+        let mut told = std::pin::pin!(self.told.notified());
+        told.as_mut().enable();
+        if !self.is() {
+            told.await;
+        }
+    }
 }
 
 /// What `claim` found out about one span.
@@ -25,6 +59,7 @@ pub(crate) enum Claim<P> {
 pub(crate) struct Lead {
     pub(crate) span: u32,
     outcome: watch::Sender<Option<Outcome>>,
+    pub(crate) wanted: Arc<Wanted>,
     flights: Arc<Flights>,
 }
 
@@ -37,21 +72,33 @@ impl Flights {
     pub(crate) fn claim<P>(
         self: &Arc<Self>,
         spans: &[u32],
+        for_reader: bool,
         present: impl Fn(u32) -> Option<P>,
     ) -> Vec<(u32, Claim<P>)> {
+        let wanted = Arc::new(Wanted::default());
+        wanted.is.store(for_reader, Ordering::Release);
         let mut under_way = self.under_way.lock();
         let mut claim = |span| {
             if let Some(flight) = under_way.get(&span) {
-                return Claim::Flight(Flight(flight.clone()));
+                if for_reader {
+                    flight.wanted.want();
+                }
+                return Claim::Flight(Flight(flight.outcome.clone()));
             }
             if let Some(present) = present(span) {
                 return Claim::Present(present);
             }
-            let (outcome, flight) = watch::channel(None);
-            under_way.insert(span, flight);
+            let (sender, outcome) = watch::channel(None);
+            let wanted = Arc::clone(&wanted);
+            let entry = UnderWay {
+                outcome,
+                wanted: Arc::clone(&wanted),
+            };
+            under_way.insert(span, entry);
             Claim::Lead(Lead {
                 span,
-                outcome,
+                outcome: sender,
+                wanted,
                 flights: Arc::clone(self),
             })
         };
@@ -89,7 +136,7 @@ mod tests {
     use super::*;
 
     fn check(flights: &Arc<Flights>, span: u32) -> Claim<()> {
-        let mut claims = flights.claim(&[span], |_| None);
+        let mut claims = flights.claim(&[span], false, |_| None);
         claims.pop().unwrap().1
     }
 
@@ -105,6 +152,19 @@ mod tests {
         drop(lead);
         assert!(flight.wait().await.is_none());
         assert!(matches!(check(&flights, 3), Claim::Lead(_)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_joins_is_noticed() {
+        use futures_util::FutureExt as _;
+        let flights = Arc::new(Flights::default());
+        let Claim::Lead(lead) = check(&flights, 3) else {
+            panic!("nobody else is here")
+        };
+        check(&flights, 3);
+        assert!(lead.wanted.by_reader().now_or_never().is_none());
+        flights.claim(&[3], true, |_| None::<()>);
+        assert!(lead.wanted.by_reader().now_or_never().is_some());
     }
 
     #[tokio::test]

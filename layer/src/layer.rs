@@ -1,24 +1,24 @@
 //! One mounted layer: its tree, its spans, and reads across both.
 
 use crate::ahead::ReadAhead;
-use crate::assemble::assemble;
+use crate::assemble::{Piece, assemble};
 use crate::cache::{CHUNK, Cache, Presence};
+use crate::decode::Decoder;
 use crate::error::Error;
 use crate::fetch::{Loader, Urgency};
 use crate::first_reads::{FirstRead, FirstReads};
+use crate::hints::Hints;
 use crate::inode::Inode;
 use crate::options::Options;
 use crate::source::Source;
-use crate::spans::gaps;
+use crate::spans::{Gap, gaps};
 use crate::tree::Tree;
 use crate::verify::{self, Verified};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use oci_spec::image::Digest;
-use parking_lot::Mutex;
 use soci::spans::{SpanId, SpanTable};
 use soci::toc::{Entry, EntryId, Toc};
-use std::collections::VecDeque;
 use std::fs::File;
 use std::future::Future;
 use std::ops::Range;
@@ -26,9 +26,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-
-/// More hints than this are noise.
-const MAX_HINTS: usize = 4096;
 
 /// Which bytes, and the image they are read for.
 #[derive(Clone, Debug)]
@@ -71,7 +68,7 @@ pub struct Layer {
     tree: Tree,
     loader: Arc<Loader>,
     verified: Option<Verified>,
-    hints: Mutex<VecDeque<Range<u32>>>,
+    pub(crate) hints: Hints,
     ahead: ReadAhead,
     first_reads: FirstReads,
     /// What its readers will want is known, be it nothing.
@@ -129,12 +126,15 @@ impl Layer {
         let table = Arc::new(spans);
         let first_reads = FirstReads::of(table.uncompressed_size());
         let store = cache.store(&id.layer, id.ztoc.as_ref(), &table)?;
-        let loader = Loader {
+        let decoder = Decoder {
             name,
             cache: Arc::clone(cache),
             store,
             table,
             windows,
+        };
+        let loader = Loader {
+            decoder: Arc::new(decoder),
             source,
             retries: options.max_span_verification_retries,
             max_request: options.max_request,
@@ -144,7 +144,7 @@ impl Layer {
             tree,
             loader: Arc::new(loader),
             verified: (!options.disable_verification).then(|| Verified::none(entries)),
-            hints: Mutex::default(),
+            hints: Hints::default(),
             ahead: ReadAhead::default(),
             first_reads,
             foreseen: AtomicBool::new(false),
@@ -169,7 +169,7 @@ impl Layer {
             return Read::Failed(self.beyond(id));
         };
         let tar = start..end;
-        if tar.end > self.loader.table.uncompressed_size() {
+        if tar.end > self.loader.table().uncompressed_size() {
             return Read::Failed(self.beyond(id));
         }
         if let Ok(Some(header)) = self.unverified_header(id) {
@@ -178,13 +178,13 @@ impl Layer {
         self.first_reads.note(&tar);
         match self.resident(id, &tar, &[]) {
             Ok(Some(bytes)) => {
-                self.loader.cache.metrics().hits.add(1);
+                self.loader.cache().metrics().hits.add(1);
                 self.read_ahead(id, &entry, &tar);
                 Read::Ready(bytes)
             }
             Ok(None) => {
-                self.loader.cache.metrics().misses.add(1);
-                let waiting = self.loader.cache.readers.enter();
+                self.loader.cache().metrics().misses.add(1);
+                let waiting = self.loader.cache().readers.enter();
                 // After this reader has entered: what comes next does not stand in its way.
                 self.read_ahead(id, &entry, &tar);
                 let layer = Arc::clone(self);
@@ -199,18 +199,19 @@ impl Layer {
 
     /// Hints at what follows a file that is read in order.
     fn read_ahead(&self, id: EntryId, entry: &Entry<'_>, tar: &Range<u64>) {
-        let table = &self.loader.table;
+        let table = self.loader.table();
         let (start, end) = (entry.offset(), entry.offset().saturating_add(entry.size()));
         let file = table.covering(start..end);
         if file.len() < 2 || self.loader.source.is_none() {
             return;
         }
-        let missing = |span| self.loader.store.presence(span) == Presence::Absent;
+        let missing = |span| self.loader.store().presence(span) == Presence::Absent;
         let read = table.covering(tar.clone());
+        let most = self.most_ahead(&file);
         let next = self
             .ahead
-            .read(id, read, tar.start == start, &file, missing);
-        let metrics = self.loader.cache.metrics();
+            .read(id, read, tar.start == start, &file, most, missing);
+        let metrics = self.loader.cache().metrics();
         metrics.read_ahead_hits.add(next.hits);
         let (Some(first), Some(last)) = (next.fetch.first(), next.fetch.last()) else {
             return;
@@ -218,21 +219,43 @@ impl Layer {
         metrics
             .read_ahead_spans
             .add(u64::try_from(next.fetch.len()).unwrap_or(0));
-        tracing::trace!(target: "layer", layer = %self.loader.name, entry = id.0, spans = ?next.fetch, "read ahead");
-        // Before what a prefetch list names: a reader is on its way there.
-        self.prefetch_next(*first..last.saturating_add(1));
+        tracing::trace!(target: "layer", layer = %self.loader.name(), entry = id.0, spans = ?next.fetch, "read ahead");
+        self.hints.push_ahead(*first..last.saturating_add(1));
+        self.loader.cache().work.notify_waiters();
+    }
+
+    /// So many spans of the file keep the link busy.
+    fn most_ahead(&self, file: &Range<u32>) -> u32 {
+        let compressed = self.compressed_range(file);
+        let spans = u64::try_from(file.len()).unwrap_or(u64::MAX);
+        let mean = compressed.end.saturating_sub(compressed.start) / spans.max(1);
+        let most = self.loader.cache().link.window() / mean.max(1);
+        u32::try_from(most).unwrap_or(u32::MAX)
+    }
+
+    fn compressed_range(&self, spans: &Range<u32>) -> Range<u64> {
+        let of = |span| {
+            self.loader
+                .table()
+                .compressed(SpanId(span))
+                .unwrap_or_default()
+        };
+        of(spans.start).start..of(spans.end.saturating_sub(1)).end
     }
 
     async fn wait_for(&self, id: EntryId, tar: Range<u64>) -> Result<Bytes, Error> {
-        let table = &self.loader.table;
+        let table = self.loader.table();
         let mut wanted: Vec<u32> = table.covering(tar.clone()).collect();
+        let mut keep = vec![tar.clone()];
         if let Some(header) = self.unverified_header(id)? {
-            wanted.extend(table.covering(header));
+            wanted.extend(table.covering(header.clone()));
             wanted.sort_unstable();
             wanted.dedup();
+            keep.push(header);
         }
         for thorough in [false, true] {
-            let brought = self.loader.bring_through_outage(&wanted, thorough).await?;
+            let brought = self.loader.bring_through_outage(&wanted, &keep, thorough);
+            let brought = brought.await?;
             // Missing only if the cache lost it meanwhile.
             if let Some(bytes) = self.resident(id, &tar, &brought)? {
                 return Ok(bytes);
@@ -246,17 +269,17 @@ impl Layer {
         &self,
         id: EntryId,
         tar: &Range<u64>,
-        brought: &[(u32, Bytes)],
+        brought: &[Piece],
     ) -> Result<Option<Bytes>, Error> {
-        let store = &self.loader.store;
+        let store = self.loader.store();
         if let Some(header) = self.unverified_header(id)? {
             let Some(bytes) = assemble(store, header, brought) else {
                 return Ok(None);
             };
             if let (Some(entry), Some(verified)) = (self.tree.toc().entry(id), &self.verified) {
-                verify::check(&self.loader.name, &bytes, &entry).inspect_err(|_| {
+                verify::check(self.loader.name(), &bytes, &entry).inspect_err(|_| {
                     self.loader
-                        .cache
+                        .cache()
                         .metrics()
                         .header_verification_failures
                         .add(1);
@@ -267,7 +290,7 @@ impl Layer {
         let bytes = assemble(store, tar.clone(), brought);
         if let Some(bytes) = &bytes {
             let len = u64::try_from(bytes.len()).unwrap_or(0);
-            self.loader.cache.metrics().read_bytes.add(len);
+            self.loader.cache().metrics().read_bytes.add(len);
         }
         Ok(bytes)
     }
@@ -282,33 +305,15 @@ impl Layer {
         }
         let entry = self.tree.toc().entry(id);
         entry
-            .map(|entry| verify::header(&self.loader.name, &entry))
+            .map(|entry| verify::header(self.loader.name(), &entry))
             .transpose()
     }
 
-    /// These spans will be read soon: `Background` gets them before everything else.
+    /// These spans will be read soon: `Background` gets them before it fills.
     pub fn prefetch(&self, spans: Range<u32>) {
-        let spans = spans.start..spans.end.min(self.loader.table.len());
-        {
-            let mut hints = self.hints.lock();
-            if spans.is_empty() || hints.len() >= MAX_HINTS {
-                return;
-            }
-            hints.push_back(spans);
-        }
-        self.loader.cache.work.notify_waiters();
-    }
-
-    /// The same, before what is hinted at already.
-    fn prefetch_next(&self, spans: Range<u32>) {
-        {
-            let mut hints = self.hints.lock();
-            if hints.len() >= MAX_HINTS {
-                return;
-            }
-            hints.push_front(spans);
-        }
-        self.loader.cache.work.notify_waiters();
+        self.hints
+            .push_listed(spans.start..spans.end.min(self.loader.table().len()));
+        self.loader.cache().work.notify_waiters();
     }
 
     /// What readers have asked for since it was opened, or since `record`: ranges of the tar in the order of their first use,
@@ -329,17 +334,17 @@ impl Layer {
 
     /// Whether a reader waits, for this layer or for another one of its cache.
     pub fn is_waited_for(&self) -> bool {
-        self.loader.cache.readers.is_waited_for()
+        self.loader.cache().readers.is_waited_for()
     }
 
     pub fn progress(&self) -> Progress {
-        let total = self.loader.table.uncompressed_size();
-        let store = &self.loader.store;
+        let total = self.loader.table().uncompressed_size();
+        let store = self.loader.store();
         let resident = if store.has_disk() {
             store.resident()
         } else {
             let here = |span: &u32| store.presence(*span) != Presence::Absent;
-            (0..self.loader.table.len())
+            (0..self.loader.table().len())
                 .filter(here)
                 .map(|span| self.inflated(span))
                 .sum()
@@ -361,82 +366,74 @@ impl Layer {
 
     /// The spans that a range of the tar needs.
     pub(crate) fn covering(&self, tar: Range<u64>) -> Range<u32> {
-        self.loader.table.covering(tar)
+        self.loader.table().covering(tar)
     }
 
     /// Whether a span has to be fetched.
     pub(crate) fn lacks(&self, span: u32) -> bool {
-        self.loader.source.is_some() && self.loader.store.presence(span) == Presence::Absent
+        self.loader.source.is_some() && self.loader.store().presence(span) == Presence::Absent
     }
 
     pub(crate) fn compressed(&self, span: u32) -> u64 {
-        let range = self.loader.table.compressed(SpanId(span));
+        let range = self.loader.table().compressed(SpanId(span));
         range.map_or(0, |range| range.end.saturating_sub(range.start))
     }
 
     /// Brings those of these spans that are missing.
     pub(crate) async fn bring(&self, spans: Range<u32>) -> Result<(), Error> {
         let missing: Vec<u32> = spans.filter(|span| self.lacks(*span)).collect();
-        let brought = self.loader.bring(&missing, false, Urgency::Background);
+        let brought = self.loader.bring(&missing, &[], false, Urgency::Soon);
         brought.await.map(drop)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.loader.name
+        self.loader.name()
     }
 
     pub(crate) fn spans(&self) -> u32 {
-        self.loader.table.len()
+        self.loader.table().len()
     }
 
     /// Whether filling it makes sense: without a disk it would only push out what readers use.
     pub(crate) fn can_be_filled(&self) -> bool {
-        self.loader.store.has_disk() && self.loader.source.is_some()
+        self.loader.store().has_disk() && self.loader.source.is_some()
     }
 
-    pub(crate) fn has_hints(&self) -> bool {
-        !self.hints.lock().is_empty()
-    }
-
-    pub(crate) fn take_hint(&self) -> Option<Range<u32>> {
-        self.hints.lock().pop_front()
-    }
-
-    pub(crate) fn put_hint_back(&self, hint: Range<u32>) {
-        self.hints.lock().push_front(hint);
-    }
-
-    /// Brings the first gap among these spans, of at most `limit` compressed bytes. Returns where to go on; None at the end.
-    pub(crate) async fn fill(&self, spans: Range<u32>, limit: u64) -> Result<Option<u32>, Error> {
-        let table = &self.loader.table;
-        let missing = spans.filter(|&span| {
-            self.inflated(span) > 0 && self.loader.store.presence(span) == Presence::Absent
-        });
+    /// The first gap among these spans, of at most `limit` compressed bytes.
+    pub(crate) fn next_gap(&self, spans: Range<u32>, limit: u64) -> Option<Gap> {
+        let table = self.loader.table();
         let limit = limit.min(self.loader.max_request);
-        let first = gaps(missing, limit, |span| table.compressed(SpanId(span)))
+        let missing = spans.filter(|&span| self.inflated(span) > 0 && self.lacks(span));
+        let mut bytes = 0_u64;
+        // One more than the limit is enough to see where the gap ends.
+        let few = missing.take_while(move |&span| {
+            let goes_on = bytes <= limit;
+            bytes = bytes.saturating_add(self.compressed(span));
+            goes_on
+        });
+        gaps(few, limit, |span| table.compressed(SpanId(span)))
             .into_iter()
-            .next();
-        let Some(gap) = first else {
-            return Ok(None);
-        };
+            .next()
+    }
+
+    /// Brings a gap when its turn comes.
+    pub(crate) async fn fill(&self, gap: &Gap) -> Result<(), Error> {
         let wanted: Vec<u32> = gap.spans.clone().collect();
-        self.loader
-            .bring(&wanted, false, Urgency::Background)
-            .await?;
-        Ok(Some(gap.spans.end))
+        let brought = self.loader.bring(&wanted, &[], false, Urgency::Background);
+        brought.await.map(drop)
     }
 
     fn inflated(&self, span: u32) -> u64 {
         let range = self
             .loader
-            .table
+            .table()
             .uncompressed(SpanId(span))
             .unwrap_or_default();
         range.end.saturating_sub(range.start)
     }
 
     fn not_a_file(&self, inode: Inode) -> Error {
-        let layer = Arc::clone(&self.loader.name);
+        let layer = Arc::clone(self.loader.name());
         match self.tree.attr(inode) {
             Some(_) => Error::NotAFile { layer, inode },
             None => Error::NoEntry { layer, inode },
@@ -445,7 +442,7 @@ impl Layer {
 
     fn beyond(&self, id: EntryId) -> Error {
         let what = format_args!("zTOC entry {} lies beyond the end of the layer", id.0);
-        Error::corrupt(&self.loader.name, what)
+        Error::corrupt(self.loader.name(), what)
     }
 }
 

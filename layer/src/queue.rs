@@ -4,6 +4,7 @@ use crate::layer::Layer;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Which layer a full queue gives up.
@@ -13,17 +14,32 @@ pub enum DropPolicy {
     Oldest,
 }
 
-pub(crate) struct Job {
+struct Job {
     layer: Weak<Layer>,
-    /// The next span to look at. Never goes back: a layer larger than the cache is filled once, not for ever.
-    pub(crate) cursor: u32,
+    /// The next span to look at. Goes back only to what failed: a layer larger than the cache is filled once, not for ever.
+    cursor: u32,
+    /// Gaps that are being brought.
+    under_way: u32,
+    /// Nothing is left behind the cursor.
+    exhausted: bool,
     failures: u32,
     not_before: Option<Instant>,
 }
 
-pub(crate) enum Next {
-    Job(Job),
-    /// Nothing before then, unless something is added.
+/// What a layer's next gap turned out to be.
+pub(crate) enum Found {
+    /// Go on behind it.
+    Gap(u32),
+    Nothing,
+    /// There is no room: later there may be.
+    Later(Instant),
+    /// It will never be filled.
+    Unfit,
+}
+
+pub(crate) enum Next<T> {
+    Work(T),
+    /// Nothing before then, unless something changes.
     At(Instant),
     Idle,
 }
@@ -31,8 +47,6 @@ pub(crate) enum Next {
 pub(crate) struct Queue {
     limit: usize,
     policy: DropPolicy,
-    /// Otherwise only layers with hints are handed out.
-    fill: bool,
     state: Mutex<State>,
 }
 
@@ -43,54 +57,34 @@ struct State {
 }
 
 impl Job {
-    pub(crate) fn new(layer: &Arc<Layer>) -> Job {
-        Job {
-            layer: Arc::downgrade(layer),
-            cursor: 0,
-            failures: 0,
-            not_before: None,
-        }
-    }
-
-    pub(crate) fn layer(&self) -> Option<Arc<Layer>> {
-        self.layer.upgrade()
-    }
-
-    pub(crate) fn is_hinted(&self) -> bool {
-        self.layer().is_some_and(|layer| layer.has_hints())
-    }
-
-    pub(crate) fn succeeded(&mut self) {
-        self.failures = 0;
-        self.not_before = None;
-    }
-
-    /// Returns how often in a row.
-    pub(crate) fn failed(&mut self) -> u32 {
-        self.failures = self.failures.saturating_add(1);
-        self.failures
-    }
-
-    pub(crate) fn retry_at(&mut self, time: Instant) {
-        self.not_before = Some(time);
+    fn is(&self, layer: &Arc<Layer>) -> bool {
+        self.layer.as_ptr() == Arc::as_ptr(layer)
     }
 }
 
 impl Queue {
-    pub(crate) fn new(limit: usize, policy: DropPolicy, fill: bool) -> Queue {
+    pub(crate) fn new(limit: usize, policy: DropPolicy) -> Queue {
         Queue {
             limit: limit.max(1),
             policy,
-            fill,
             state: Mutex::default(),
         }
     }
 
     /// Returns the name of a layer that had to go.
-    pub(crate) fn push(&self, job: Job, silent_until: Instant) -> Option<Arc<str>> {
+    pub(crate) fn push(&self, layer: &Arc<Layer>, silent_until: Instant) -> Option<Arc<str>> {
+        let job = Job {
+            layer: Arc::downgrade(layer),
+            cursor: 0,
+            under_way: 0,
+            exhausted: false,
+            failures: 0,
+            not_before: None,
+        };
         let dropped = {
             let mut state = self.state.lock();
             state.silent_until = state.silent_until.max(Some(silent_until));
+            state.jobs.retain(|job| job.layer.strong_count() > 0);
             let full = state.jobs.len() >= self.limit;
             match self.policy {
                 _ if !full => {
@@ -106,41 +100,58 @@ impl Queue {
             }
         };
         dropped
-            .and_then(|job| job.layer())
+            .and_then(|job| job.layer.upgrade())
             .map(|layer| Arc::clone(layer.name()))
     }
 
-    pub(crate) fn put_back(&self, job: Job) {
-        // To the front: one layer is finished before the next begins, unless it has to wait.
+    /// Looks for work in the layers in order: one is finished before the next begins, unless it has to wait.
+    /// `look` gets a layer and where to go on, and returns what it found with what to do.
+    pub(crate) fn next<T>(
+        &self,
+        now: Instant,
+        pause_until: Option<Instant>,
+        look: impl Fn(&Arc<Layer>, u32) -> (Found, Option<T>),
+    ) -> Next<T> {
         let mut state = self.state.lock();
-        if job.not_before.is_some() {
-            state.jobs.push_back(job);
-        } else {
-            state.jobs.push_front(job);
-        }
-    }
-
-    /// Hinted layers first; others not during the pause.
-    pub(crate) fn next(&self, now: Instant, pause_until: Option<Instant>) -> Next {
-        let mut state = self.state.lock();
-        state.jobs.retain(|job| job.layer.strong_count() > 0);
-        let ready = |job: &Job| job.not_before.is_none_or(|time| time <= now);
+        // Not dropped under the lock.
+        let mut looked_at = Vec::new();
         let silent = state
             .silent_until
             .max(pause_until)
             .filter(|until| *until > now);
-        let hinted = state
-            .jobs
-            .iter()
-            .position(|job| ready(job) && job.is_hinted());
-        let found = match hinted {
-            None if self.fill && silent.is_none() => state.jobs.iter().position(ready),
-            hinted => hinted,
-        };
-        if let Some(job) = found.and_then(|found| state.jobs.remove(found)) {
-            return Next::Job(job);
+        if silent.is_none() {
+            let mut place = 0;
+            while let Some(job) = state.jobs.get_mut(place) {
+                place += 1;
+                if job.exhausted || job.not_before.is_some_and(|time| time > now) {
+                    continue;
+                }
+                let Some(layer) = job.layer.upgrade() else {
+                    continue;
+                };
+                let (found, work) = look(&layer, job.cursor);
+                looked_at.push(layer);
+                match found {
+                    Found::Gap(next) => {
+                        job.cursor = next;
+                        job.under_way += 1;
+                    }
+                    Found::Nothing => job.exhausted = true,
+                    Found::Later(time) => job.not_before = Some(time),
+                    Found::Unfit => {
+                        job.exhausted = true;
+                        job.under_way = 0;
+                    }
+                }
+                if let Some(work) = work {
+                    return Next::Work(work);
+                }
+            }
         }
-        let waiting = state.jobs.iter().filter(|job| self.fill || job.is_hinted());
+        state
+            .jobs
+            .retain(|job| job.layer.strong_count() > 0 && !(job.exhausted && job.under_way == 0));
+        let waiting = state.jobs.iter().filter(|job| !job.exhausted);
         match waiting
             .map(|job| job.not_before.max(silent).unwrap_or(now))
             .min()
@@ -148,5 +159,37 @@ impl Queue {
             Some(time) => Next::At(time),
             None => Next::Idle,
         }
+    }
+
+    pub(crate) fn succeeded(&self, layer: &Arc<Layer>) {
+        let mut state = self.state.lock();
+        if let Some(job) = state.jobs.iter_mut().find(|job| job.is(layer)) {
+            job.under_way = job.under_way.saturating_sub(1);
+            job.failures = 0;
+        }
+    }
+
+    /// The layer goes on at this span, after a wait that `backoff` says for so many failures in a row. Returns that wait.
+    pub(crate) fn failed(
+        &self,
+        layer: &Arc<Layer>,
+        span: u32,
+        backoff: impl Fn(u32) -> Duration,
+    ) -> Duration {
+        let mut state = self.state.lock();
+        let Some(place) = state.jobs.iter().position(|job| job.is(layer)) else {
+            return Duration::ZERO;
+        };
+        let Some(mut job) = state.jobs.remove(place) else {
+            return Duration::ZERO;
+        };
+        job.under_way = job.under_way.saturating_sub(1);
+        job.exhausted = false;
+        job.cursor = job.cursor.min(span);
+        job.failures = job.failures.saturating_add(1);
+        let wait = backoff(job.failures);
+        job.not_before = Some(Instant::now() + wait);
+        state.jobs.push_back(job);
+        wait
     }
 }

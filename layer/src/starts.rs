@@ -5,15 +5,18 @@ use crate::layer::Layer;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use tokio::sync::Notify;
 
 /// Neighbouring spans are one request up to this many compressed bytes; the first of them should not wait long for the last.
 const REQUEST: u64 = 2 << 20;
-/// Requests under way, and their compressed bytes: what a long fat link holds, and little enough that a reader who wants
-/// something else gets his share of it.
+/// Requests under way, beside what the link takes: little enough that a reader who wants something else gets his share of it.
 const AT_ONCE: usize = 16;
-const BYTES_AT_ONCE: u64 = 8 << 20;
+/// What a start has under way at least.
+const LEAST: u64 = 2 << 20;
+/// What share of the link is left to a start while readers fetch what it did not foresee.
+const BESIDE_READERS: u64 = 4;
 /// More than this waits for its reader.
 const MAX_WAITING: usize = 64 << 10;
 
@@ -81,13 +84,20 @@ impl Starts {
     }
 
     fn launch(self: &Arc<Self>) {
-        while let Some(job) = self.state.lock().take() {
+        while let Some(job) = self.take() {
             let this = Arc::clone(self);
             tokio::spawn(async move {
                 this.bring(&job).await;
                 this.done(&job);
             });
         }
+    }
+
+    fn take(&self) -> Option<Job> {
+        let window = self.cache.link.window();
+        let readers = self.cache.reader_requests.load(Ordering::Relaxed);
+        let share = if readers == 0 { 1 } else { BESIDE_READERS };
+        self.state.lock().take(window.max(LEAST) / share)
     }
 
     async fn bring(&self, job: &Job) {
@@ -121,9 +131,9 @@ impl State {
         self.waiting.is_empty() && self.requests == 0
     }
 
-    fn take(&mut self) -> Option<Job> {
+    fn take(&mut self, window: u64) -> Option<Job> {
         let next = self.waiting.first_key_value()?.1.compressed;
-        let fits = self.requests == 0 || self.bytes.saturating_add(next) <= BYTES_AT_ONCE;
+        let fits = self.requests == 0 || self.bytes.saturating_add(next) <= window;
         if self.requests >= AT_ONCE || !fits {
             return None;
         }

@@ -8,8 +8,11 @@ use super::scratch::SCRATCH;
 use super::shelves::Shelves;
 use super::store::Store;
 use super::trouble::Trouble;
+use crate::budget::Budget;
 use crate::error::Error;
+use crate::link::Link;
 use crate::metrics::Metrics;
+use crate::pacer::Pacer;
 use crate::readers::Readers;
 use oci_spec::image::Digest;
 use soci::spans::SpanTable;
@@ -18,12 +21,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 use tokio::sync::{Notify, Semaphore};
-
-/// What a fetch weighs is counted in these.
-const KIB: u64 = 1024;
 
 #[derive(Clone, Debug)]
 pub struct CacheOptions {
@@ -33,7 +33,8 @@ pub struct CacheOptions {
     pub memory: u64,
     /// Without a disk the pool of memory is the whole cache of lazily loaded layers.
     pub disk: bool,
-    /// The most bytes, compressed and inflated, that fetches hold at a time. A larger single fetch goes alone.
+    /// The most bytes that spans on their way hold at a time: compressed, inflated, and until the disk and every reader have them.
+    /// Half of it is for what readers wait for. A span larger than that goes alone.
     pub in_flight: u64,
     /// How many spans are verified and inflated at a time; 0 means one per core.
     pub inflate: usize,
@@ -45,7 +46,7 @@ impl Default for CacheOptions {
             quota: u64::MAX,
             memory: 64 << 20,
             disk: true,
-            in_flight: 256 << 20,
+            in_flight: 64 << 20,
             inflate: 0,
         }
     }
@@ -71,8 +72,13 @@ pub struct Cache {
     /// Told when there may be something to do in the background.
     pub(crate) work: Notify,
     pub(crate) inflate: Arc<Semaphore>,
-    pub(crate) in_flight: Arc<Semaphore>,
-    in_flight_permits: u32,
+    /// What nobody waits for leaves a core free.
+    pub(crate) spare_inflate: Arc<Semaphore>,
+    pub(crate) budget: Budget,
+    pub(crate) link: Link,
+    pub(crate) pacer: Pacer,
+    /// Requests of readers that are under way.
+    pub(crate) reader_requests: AtomicUsize,
 }
 
 impl Cache {
@@ -88,9 +94,6 @@ impl Cache {
         } else {
             options.inflate
         };
-        let in_flight_permits = u32::try_from(options.in_flight / KIB)
-            .unwrap_or(u32::MAX)
-            .clamp(1, MAX_PERMITS);
         Ok(Arc::new(Cache {
             root: dir.to_owned(),
             shelves,
@@ -103,10 +106,11 @@ impl Cache {
             readers: Arc::default(),
             work: Notify::new(),
             inflate: Arc::new(Semaphore::new(inflate)),
-            in_flight: Arc::new(Semaphore::new(
-                usize::try_from(in_flight_permits).unwrap_or(Semaphore::MAX_PERMITS),
-            )),
-            in_flight_permits,
+            spare_inflate: Arc::new(Semaphore::new(inflate.saturating_sub(1).max(1))),
+            budget: Budget::new(options.in_flight),
+            link: Link::default(),
+            pacer: Pacer::default(),
+            reader_requests: AtomicUsize::new(0),
             options,
         }))
     }
@@ -125,13 +129,6 @@ impl Cache {
     /// Whether this much more would not evict anything.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         self.shelves.used().saturating_add(bytes) <= self.options.quota
-    }
-
-    /// What a fetch that holds this many bytes has to acquire of `in_flight`.
-    pub(crate) fn weight(&self, bytes: u64) -> u32 {
-        u32::try_from(bytes.div_ceil(KIB))
-            .unwrap_or(u32::MAX)
-            .clamp(1, self.in_flight_permits)
     }
 
     /// Never fails for a lazily loaded layer: without a disk it is read all the same.
@@ -195,8 +192,12 @@ impl Cache {
                 self.memory.remove((store.number, span));
                 self.make_room();
             }
-            Ok(false) => {}
+            Ok(false) => self.memory.remove((store.number, span)),
             Err(error) => {
+                // Kept in memory instead, which is not the memory of what is on its way.
+                if self.memory.contains((store.number, span)) {
+                    store.remember(span, bytes::Bytes::copy_from_slice(bytes));
+                }
                 let dir = store.key.dir(&self.root);
                 self.trouble
                     .report(&self.metrics.cache_write_failures, &dir, &error);
@@ -237,8 +238,6 @@ impl Cache {
         }
     }
 }
-
-const MAX_PERMITS: u32 = u32::MAX >> 4;
 
 /// What cannot be looked at is left alone.
 fn take_over(root: &Path, shelves: &Shelves<Store>) -> io::Result<()> {

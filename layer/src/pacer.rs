@@ -1,0 +1,175 @@
+//! When the background may ask for more: not while a reader waits, not more than the link takes, not faster than told.
+
+use crate::link::{LEAST, Link};
+use crate::readers::Readers;
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// So many requests share what may be under way.
+const REQUESTS: u64 = 4;
+/// A capped request has at most what the cap lets through in a tenth of a second, but no less than this.
+const LEAST_CAPPED: u64 = 64 << 10;
+
+#[derive(Default)]
+pub(crate) struct Pacer {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    paused: bool,
+    /// Bytes per second.
+    cap: Option<u64>,
+    not_before: Option<Instant>,
+    /// Bytes asked for and not yet here.
+    under_way: u64,
+}
+
+/// Leave to ask for this many bytes.
+pub(crate) struct Leave<'a> {
+    pacer: &'a Pacer,
+    pub(crate) bytes: u64,
+}
+
+enum Next {
+    Take(u64),
+    At(Instant),
+    Change,
+}
+
+impl Pacer {
+    pub(crate) fn pause(&self, paused: bool) {
+        self.state.lock().paused = paused;
+        self.changed.notify_waiters();
+    }
+
+    /// Bytes per second.
+    pub(crate) fn cap(&self, cap: Option<u64>) {
+        self.state.lock().cap = cap.filter(|cap| *cap > 0);
+        self.changed.notify_waiters();
+    }
+
+    /// How much makes a good request now.
+    pub(crate) fn request(&self, link: &Link) -> u64 {
+        let state = self.state.lock();
+        state.request(link.window())
+    }
+
+    /// Waits for its turn; gives leave for at most `most` bytes.
+    pub(crate) async fn leave(&self, most: u64, link: &Link, readers: &Readers) -> Leave<'_> {
+        loop {
+            readers.quiet(Duration::ZERO).await;
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let next = self.state.lock().next(most, link.window(), Instant::now());
+            match next {
+                Next::Take(bytes) => return Leave { pacer: self, bytes },
+                Next::Change => changed.await,
+                Next::At(time) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = sleep_until(time) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn request(&self, window: u64) -> u64 {
+        let share = (window / REQUESTS).max(LEAST);
+        let capped = self.cap.map(|cap| (cap / 10).max(LEAST_CAPPED));
+        share.min(capped.unwrap_or(u64::MAX))
+    }
+
+    fn next(&mut self, most: u64, window: u64, now: Instant) -> Next {
+        if self.paused {
+            return Next::Change;
+        }
+        let bytes = self.request(window).min(most);
+        if self.under_way > 0 && self.under_way.saturating_add(bytes) > window {
+            return Next::Change;
+        }
+        if let Some(cap) = self.cap {
+            let start = self.not_before.unwrap_or(now);
+            if start > now {
+                return Next::At(start);
+            }
+            let micros = bytes.saturating_mul(1_000_000) / cap;
+            self.not_before = Some(start.max(now) + Duration::from_micros(micros));
+        }
+        self.under_way = self.under_way.saturating_add(bytes);
+        Next::Take(bytes)
+    }
+}
+
+impl Leave<'_> {
+    pub(crate) fn arrived(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.pacer.give_back(bytes);
+    }
+}
+
+impl Pacer {
+    fn give_back(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.under_way = state.under_way.saturating_sub(bytes);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.pacer.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_under_way_than_the_link_takes() {
+        let mut state = State::default();
+        let (window, now) = (4 << 20, Instant::now());
+        let mut taken = 0;
+        while let Next::Take(bytes) = state.next(u64::MAX, window, now) {
+            assert_eq!(bytes, 1 << 20);
+            taken += bytes;
+        }
+        assert_eq!(taken, window);
+        state.under_way = 0;
+        assert!(
+            matches!(state.next(7, 3, now), Next::Take(7)),
+            "one goes alone"
+        );
+        state.under_way = 0;
+        state.paused = true;
+        assert!(matches!(state.next(7, window, now), Next::Change));
+    }
+
+    #[test]
+    fn a_cap_holds_over_time() {
+        let cap = 10 << 20;
+        let mut state = State {
+            cap: Some(cap),
+            ..State::default()
+        };
+        let begin = Instant::now();
+        let (mut now, mut taken) = (begin, 0);
+        while now < begin + Duration::from_secs(10) {
+            match state.next(u64::MAX, 64 << 20, now) {
+                Next::Take(bytes) => taken += bytes,
+                Next::At(time) => now = time,
+                Next::Change => state.under_way = 0,
+            }
+        }
+        assert!(taken.abs_diff(10 * cap) <= cap / 5, "{taken}");
+    }
+}
