@@ -7,7 +7,56 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use harness::link::{Link, Shape};
 
-const BYTES: usize = 32 << 20;
+use crate::figures::{self, Figures};
+use crate::links::{self, Named};
+
+const BYTES: usize = 64 << 20;
+
+/// The links: what a plain download over each gets, and what the link itself takes.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Links
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = links::parse,
+        default_value = "5ms/1gbit,10ms/400mbit,30ms/1gbit,50ms/100mbit"
+    )]
+    link: Vec<Named>,
+    #[command(flatten)]
+    shape: links::Options,
+    #[command(flatten)]
+    options: figures::Options,
+}
+
+pub(crate) fn main(arguments: &Arguments) -> Result<()> {
+    let title = format!("{} MiB over each link", BYTES >> 20);
+    let measure = |figures: &mut Figures| -> Result<()> {
+        for link in &arguments.link {
+            let measured = measure(link.shape(&arguments.shape))?;
+            let name = &link.name;
+            let said = link.round_trip.as_secs_f64() * 1e3;
+            let found = measured.round_trip.as_secs_f64() * 1e3;
+            figures.against(format!("{name}, round trip"), found, "ms", "said", said);
+            let mbit = |rate: f64| rate * 8.0 / 1e6;
+            let said = mbit(link.rate as f64);
+            figures.against(
+                format!("{name}, download"),
+                mbit(measured.rate),
+                "Mbit/s",
+                "said",
+                said,
+            );
+            figures.add(
+                format!("{name}, one core taken by the link"),
+                measured.cpu * 100.0,
+                "%",
+            );
+        }
+        Ok(())
+    };
+    figures::report("link", &title, &arguments.options, measure)
+}
 
 /// A plain download over the link.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +65,8 @@ pub(crate) struct Measured {
     pub(crate) rate: f64,
     /// On an open connection.
     pub(crate) round_trip: Duration,
+    /// Of one core, while the download ran.
+    pub(crate) cpu: f64,
 }
 
 pub(crate) fn measure(shape: Shape) -> Result<Measured> {
@@ -36,9 +87,14 @@ pub(crate) fn measure(shape: Shape) -> Result<Measured> {
         ensure!(read > 0, "the link broke off");
         left = left.saturating_sub(read);
     }
-    let rate = BYTES as f64 / begin.elapsed().as_secs_f64();
+    let took = begin.elapsed().as_secs_f64();
+    let (rate, cpu) = (BYTES as f64 / took, link.counts().cpu.as_secs_f64() / took);
     serving.join().ok().context("the serving thread died")??;
-    Ok(Measured { rate, round_trip })
+    Ok(Measured {
+        rate,
+        round_trip,
+        cpu,
+    })
 }
 
 fn ask(stream: &mut TcpStream, block: &mut [u8]) -> Result<()> {

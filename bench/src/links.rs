@@ -22,11 +22,6 @@ impl Named {
             redirect: options.redirect,
         }
     }
-
-    /// How long these bytes take, and nothing else.
-    pub(crate) fn time(&self, bytes: u64) -> Duration {
-        Duration::from_secs_f64(bytes as f64 / self.rate as f64)
-    }
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -80,7 +75,6 @@ mod tests {
             (link.round_trip, link.rate),
             (Duration::from_millis(10), 50_000_000)
         );
-        assert_eq!(link.time(25_000_000), Duration::from_millis(500));
         assert_eq!(parse("5ms/1gbit").unwrap().rate, 125_000_000);
         for wrong in [
             "",

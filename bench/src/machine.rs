@@ -82,7 +82,8 @@ impl Watch {
 fn others(before: &HashMap<u32, Process>, after: &HashMap<u32, Process>, this: u32) -> u64 {
     let line = |pid: u32| {
         let mut line = vec![pid];
-        while let Some(process) = line.last().and_then(|pid| after.get(pid)) {
+        let find = |pid: &u32| after.get(pid).or_else(|| before.get(pid));
+        while let Some(process) = line.last().and_then(find) {
             if process.parent <= 1 || line.contains(&process.parent) {
                 break;
             }
@@ -103,7 +104,12 @@ fn others(before: &HashMap<u32, Process>, after: &HashMap<u32, Process>, this: u
         let then = before.get(pid).map_or(0, |process| process.ticks);
         is_other(*pid).then(|| now.ticks.saturating_sub(then))
     };
-    after.iter().filter_map(more).sum()
+    let sum: u64 = after.iter().filter_map(more).sum();
+    // Who has gone is in its parent's account, with what it had done before.
+    let gone = before
+        .iter()
+        .filter(|(pid, _)| !after.contains_key(pid) && is_other(**pid));
+    sum.saturating_sub(gone.map(|(_, then)| then.ticks).sum())
 }
 
 fn processes() -> Result<HashMap<u32, Process>> {
@@ -198,14 +204,14 @@ mod tests {
             (9, 2, 99), // the first process and the kernel's threads
             (100, 1, 60),
             (101, 100, 10),
-            (102, 101, 4), // somebody's, with a new child: 10 + 3 + 4
+            (102, 101, 4), // somebody's, with a new child and one that went: 10 + 3 + 4 + 5
             (300, 1, 99),
             (301, 300, 99),
             (302, 301, 99), // the shell that started us
             (400, 1, 99),
             (401, 400, 99), // a shim of ours and its container
         ]);
-        assert_eq!(others(&before, &after, 301), 17);
+        assert_eq!(others(&before, &after, 301), 22);
     }
 
     #[test]

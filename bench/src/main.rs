@@ -3,18 +3,24 @@
 // This program talks to the person who started it.
 #![allow(clippy::print_stdout)]
 
+mod background;
 mod calibrate;
-mod chart;
 mod cold;
+mod figures;
+mod files;
+mod first_read;
 mod index;
 mod inflate;
 mod links;
 mod machine;
+mod memory;
 mod mode;
 mod needed;
 mod node;
 mod start;
 mod stats;
+mod tree;
+mod warm;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -29,8 +35,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Starts of containers whose image is not here yet.
     Cold(cold::Arguments),
+    FirstRead(first_read::Arguments),
+    Warm(warm::Arguments),
+    Background(background::Arguments),
+    Memory(memory::Arguments),
+    Files(files::Arguments),
+    Link(calibrate::Arguments),
     /// Making an index: bytes a CPU second, memory.
     Index(index::Arguments),
     /// Inflating spans from checkpoints: bytes a CPU second.
@@ -40,6 +51,12 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::Cold(arguments) => cold::main(&arguments),
+        Command::FirstRead(arguments) => first_read::main(&arguments),
+        Command::Warm(arguments) => warm::main(&arguments),
+        Command::Background(arguments) => background::main(&arguments),
+        Command::Memory(arguments) => memory::main(&arguments),
+        Command::Files(arguments) => files::main(&arguments),
+        Command::Link(arguments) => calibrate::main(&arguments),
         Command::Index(arguments) => index::main(&arguments),
         Command::Inflate(arguments) => inflate::main(&arguments),
     }

@@ -1,6 +1,5 @@
 //! Who makes the root filesystem, and what it knows beforehand.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// What an earlier start of an image taught, kept while everything else was wiped.
@@ -65,14 +64,11 @@ impl Mode {
         }
     }
 
-    /// The defaults, and for a peer that plain HTTP is to be spoken to this registry.
-    pub(crate) fn config(&self, registry: SocketAddr) -> String {
+    /// Everybody has their defaults.
+    pub(crate) fn config(&self) -> &'static str {
         match self {
-            Self::Peer { .. } => format!(
-                "[[resolver.host.\"{registry}\".mirrors]]\nhost = \"{registry}\"\ninsecure = true\n"
-            ),
-            Self::Ours { config } => (*config).to_owned(),
-            _ => String::new(),
+            Self::Ours { config } => config,
+            _ => "",
         }
     }
 }

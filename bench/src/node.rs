@@ -63,8 +63,7 @@ impl Node {
             Some(_) => Some(EmptyState::new()?),
             None => None,
         };
-        let config = mode.config(link.address());
-        let stack = Stack::start_binary(Flavor::Transfer, &config, mode.binary())?;
+        let stack = Stack::start_binary(Flavor::Transfer, mode.config(), mode.binary())?;
         if let Some((digest, profile)) = mode.profile() {
             let profiles = stack.snapshotter.root().join("profiles");
             std::fs::create_dir_all(&profiles)?;
@@ -87,6 +86,22 @@ impl Node {
         let begin = Instant::now();
         self.stack.pull_with(&self.reference, self.snapshotter)?;
         Ok(begin.elapsed())
+    }
+
+    /// The same, when only the unpacked layers are left of an earlier pull.
+    pub(crate) fn pull_again(&self) -> Result<Duration> {
+        let (name, ctr) = (&self.reference, &self.stack.containerd);
+        // Holds the layers while everything else goes.
+        ctr.run_ctr(&[
+            "containers",
+            "create",
+            "--snapshotter",
+            self.snapshotter,
+            name,
+            "again",
+        ])?;
+        ctr.run_ctr(&["images", "rm", "--sync", name])?;
+        self.pull()
     }
 
     /// From the request to run what the image is made for until its line; `then` is called at that moment.

@@ -1,7 +1,8 @@
 //! Cold starts: every mode in turn, on every image and link, made into a table, a file and a picture.
 
 mod bound;
-pub(crate) mod cell;
+mod cell;
+mod chart;
 mod prepare;
 mod session;
 mod table;
@@ -105,7 +106,7 @@ fn report(arguments: &Arguments, cells: &[Cell]) -> Result<()> {
     let write = |name: &str, text: &str| std::fs::write(Path::new(dir).join(name), text);
     write("cold.md", &text)?;
     write("cold.json", &serde_json::to_string_pretty(&record)?)?;
-    write("cold.svg", &crate::chart::svg(&title, cells))?;
+    write("cold.svg", &chart::svg(&title, cells))?;
     Ok(())
 }
 

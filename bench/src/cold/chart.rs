@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::cold::cell::Cell;
+use super::cell::Cell;
 
 const WIDTH: f64 = 780.0;
 const LEFT: f64 = 168.0;
