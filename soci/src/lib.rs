@@ -9,6 +9,7 @@ pub mod canonical;
 pub mod check;
 mod checkpoint;
 pub mod convert;
+mod deflate;
 pub mod diff;
 mod error;
 pub mod finding;

@@ -80,7 +80,7 @@ impl Gunzip {
                         self.stage = Stage::Trailer(Fill::new());
                         None
                     }
-                    Stop::Pause => None,
+                    Stop::Input | Stop::Room => None,
                 };
                 Ok(Step { consumed, boundary })
             }

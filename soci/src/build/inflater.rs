@@ -2,39 +2,22 @@
 
 use std::ops::Range;
 
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::{
-    TINFL_FLAG_HAS_MORE_INPUT, TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY,
-    TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
-};
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
-
 use super::error::BuildError;
+use crate::deflate::{Inflate, Invalid, MARGIN};
 use crate::spans::WINDOW;
+
+pub(super) use crate::deflate::Stop;
 
 /// Room for output behind the history. More falls out of the caches.
 const OUTPUT: usize = 256 << 10;
-/// With less room than this the decoder leaves its fast path too often.
+/// With less room than this the history moves to the front.
 const LEAST_ROOM: usize = 16 << 10;
-/// Longest input of one call; the decoder counts in 32 bits.
-const MAX_INPUT: usize = 1 << 30;
-
-/// Where inflating stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// After a block that is not the last. So many high-order bits of the byte consumed last belong to
-    /// the next block, 0 to 7.
-    Boundary { bits: u8 },
-    /// After the last block.
-    End,
-    /// For want of input or of room.
-    Pause,
-}
+const _: () = assert!(LEAST_ROOM >= MARGIN);
 
 /// Holds the last 32 KiB of output, across streams, and what came after them in one buffer that is not a
 /// ring: a window is a slice.
 pub(super) struct Inflater {
-    decoder: Box<DecompressorOxide>,
+    decoder: Inflate,
     buffer: Vec<u8>,
     /// Start of the history a stream may refer to: its own output.
     start: usize,
@@ -45,7 +28,7 @@ pub(super) struct Inflater {
 impl Inflater {
     pub(super) fn new() -> Self {
         Self {
-            decoder: Box::default(),
+            decoder: Inflate::new(),
             // Zeros stand before the first byte of output.
             buffer: vec![0; WINDOW + OUTPUT],
             start: WINDOW,
@@ -55,7 +38,7 @@ impl Inflater {
 
     /// Begins another stream. It does not see the history, but its windows show it.
     pub(super) fn restart(&mut self) {
-        self.decoder.init();
+        self.decoder.restart(0, 0);
         self.start = self.fresh.end;
         self.pause();
     }
@@ -68,35 +51,11 @@ impl Inflater {
     /// Inflates until something stops it: how much was consumed, and why it stopped.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, Stop), BuildError> {
         self.make_room();
-        let input = input.get(..MAX_INPUT).unwrap_or(input);
-        let output = self.buffer.get_mut(self.start..).unwrap_or_default();
-        let (status, consumed, produced) = decompress(
-            &mut self.decoder,
-            input,
-            output,
-            self.fresh.end - self.start,
-            TINFL_FLAG_HAS_MORE_INPUT
-                | TINFL_FLAG_STOP_ON_BLOCK_BOUNDARY
-                | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
-        );
-        self.fresh = self.fresh.end..self.fresh.end + produced;
-        let invalid = || BuildError::malformed("invalid deflate data");
-        let stop = match status {
-            TINFLStatus::BlockBoundary => {
-                let state = self.decoder.block_boundary_state().ok_or_else(invalid)?;
-                Stop::Boundary {
-                    bits: state.num_bits,
-                }
-            }
-            TINFLStatus::Done => Stop::End,
-            TINFLStatus::NeedsMoreInput | TINFLStatus::HasMoreOutput
-                if consumed > 0 || produced > 0 =>
-            {
-                Stop::Pause
-            }
-            _ => return Err(invalid()),
-        };
-        Ok((consumed, stop))
+        let at = self.fresh.end;
+        let progress = self.decoder.read(input, &mut self.buffer, self.start, at);
+        let progress = progress.map_err(invalid)?;
+        self.fresh = at..progress.end;
+        Ok((progress.consumed, progress.stop))
     }
 
     /// Output of the last call.
@@ -120,4 +79,8 @@ impl Inflater {
         self.start = self.start.saturating_sub(shift);
         self.fresh = WINDOW..WINDOW;
     }
+}
+
+fn invalid(reason: Invalid) -> BuildError {
+    BuildError::malformed(format!("invalid deflate data: {reason}"))
 }
