@@ -1,6 +1,7 @@
 //! A node that has seen nothing, behind a link, and the registry at the other end.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -50,7 +51,6 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     pub(crate) reference: String,
     pub(crate) snapshotter: &'static str,
-    containers: std::cell::Cell<u32>,
     // The last to go.
     _state: Option<EmptyState>,
 }
@@ -76,7 +76,6 @@ impl Node {
             link,
             reference,
             snapshotter: mode.snapshotter(),
-            containers: std::cell::Cell::new(0),
             _state: state,
         })
     }
@@ -106,8 +105,10 @@ impl Node {
 
     /// From the request to run what the image is made for until its line; `then` is called at that moment.
     pub(crate) fn run<T>(&self, image: &Image, then: impl FnOnce() -> T) -> Result<(Duration, T)> {
-        self.containers.set(self.containers.get() + 1);
-        let name = format!("bench-{}", self.containers.get());
+        // Unique on the machine: runc keeps its state in one place for all.
+        static CONTAINERS: AtomicU32 = AtomicU32::new(0);
+        let number = CONTAINERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench-{}-{number}", std::process::id());
         let mut command = self.stack.containerd.ctr();
         command
             .args([
