@@ -2,6 +2,7 @@
 //!
 //! Ranges are of the uncompressed tars, so that a profile fits any index of the same layers.
 
+mod first_read;
 mod json;
 mod layer;
 mod ranges;
@@ -13,7 +14,8 @@ use oci_spec::image::Digest;
 
 use crate::error::Error;
 
-pub use layer::{FirstRead, LayerProfile};
+pub use first_read::FirstRead;
+pub use layer::LayerProfile;
 
 /// Most ranges of one layer.
 pub const MAX_RANGES: usize = 4096;

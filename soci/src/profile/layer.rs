@@ -1,21 +1,11 @@
 //! What starts read of one layer.
 
-use std::ops::Range;
-
 use super::MAX_RANGES;
+use super::first_read::FirstRead;
 use super::ranges::{self, Piece};
 
 /// Reads taken in at once.
 const BATCH: usize = 16 << 10;
-
-/// A range of a tar, and when it was first read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FirstRead {
-    /// Of the uncompressed tar.
-    pub tar: Range<u64>,
-    /// Milliseconds since the start of the image read for the first time.
-    pub at_ms: u32,
-}
 
 /// What was read of one layer: ranges that are disjoint, not empty, in the order of their first use, and no
 /// more than [`MAX_RANGES`].

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::layer::FirstRead;
+use super::first_read::FirstRead;
 
 /// Neighbours read within the same so many milliseconds are one range.
 const MOMENT_MS: u32 = 32;
