@@ -195,21 +195,26 @@ mod tests {
             (9, 2, 5),
             (100, 1, 50),
             (101, 100, 7),
+            (103, 100, 20),
             (300, 1, 0),
             (301, 300, 1),
         ]);
         let after = table(&[
+            // The first process and the kernel's threads.
             (1, 0, 99),
             (2, 0, 99),
-            (9, 2, 99), // the first process and the kernel's threads
-            (100, 1, 60),
+            (9, 2, 99),
+            // Somebody's, with a new child (4) and one that went with 20 + 15.
+            (100, 1, 85),
             (101, 100, 10),
-            (102, 101, 4), // somebody's, with a new child and one that went: 10 + 3 + 4 + 5
+            (102, 101, 4),
+            // The shell that started us, we, and a child.
             (300, 1, 99),
             (301, 300, 99),
-            (302, 301, 99), // the shell that started us
+            (302, 301, 99),
+            // A shim of ours and its container.
             (400, 1, 99),
-            (401, 400, 99), // a shim of ours and its container
+            (401, 400, 99),
         ]);
         assert_eq!(others(&before, &after, 301), 22);
     }
