@@ -7,6 +7,7 @@
 //! Memory: at most twice the zTOC, while it is written and read back, and less than a MiB besides. A zTOC
 //! takes 32 KiB for each span and some 200 bytes for each file, never more than [`crate::ztoc::Limits`] allow;
 //! a layer of 2 GiB and 100 000 files, at 4 MiB a span, stays below 64 MiB.
+//! With a profile, checkpoints of all ways to cut are held until the layer ends: up to five times 32 KiB a span.
 
 mod budget;
 mod contents;
