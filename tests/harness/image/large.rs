@@ -36,7 +36,7 @@ macro_rules! part {
     };
 }
 
-pub(super) static LARGE: [Recipe; 5] = [
+pub(super) static LARGE: [Recipe; 6] = [
     Recipe {
         name: "shell",
         command: &["sh", "-c", "echo hello from sh"],
@@ -85,6 +85,16 @@ pub(super) static LARGE: [Recipe; 5] = [
         source: Source::Steps(&[Step::new(
             "node",
             "apt-get install -y --no-install-recommends nodejs",
+        )]),
+    },
+    Recipe {
+        name: "web",
+        command: &["sh", "-c", "mkdir -p /var/log/nginx; nginx -t"],
+        prints: "test is successful",
+        indexed: true,
+        source: Source::Steps(&[Step::new(
+            "nginx",
+            "apt-get install -y --no-install-recommends nginx-light",
         )]),
     },
     Recipe {
