@@ -119,7 +119,9 @@ fn the_rest_arrives_by_itself_and_usage_tells_how_much_there_is() -> Result<()> 
             let sent = |layer: &Descriptor| registry.log().sent(&layer.digest);
             image.layers().is_ok_and(|layers| {
                 // All but the gzip header, which nobody needs; neighbouring spans share a byte.
-                layers.iter().all(|layer| sent(layer) + GZIP_HEADER >= layer.size)
+                layers
+                    .iter()
+                    .all(|layer| sent(layer) + GZIP_HEADER >= layer.size)
             })
         });
         ensure!(complete, "the layers never became complete");

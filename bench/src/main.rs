@@ -9,8 +9,6 @@ mod cold;
 mod figures;
 mod files;
 mod first_read;
-mod index;
-mod inflate;
 mod links;
 mod machine;
 mod memory;
@@ -42,10 +40,6 @@ enum Command {
     Memory(memory::Arguments),
     Files(files::Arguments),
     Link(calibrate::Arguments),
-    /// Making an index: bytes a CPU second, memory.
-    Index(index::Arguments),
-    /// Inflating spans from checkpoints: bytes a CPU second.
-    Inflate(inflate::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -57,7 +51,5 @@ fn main() -> Result<()> {
         Command::Memory(arguments) => memory::main(&arguments),
         Command::Files(arguments) => files::main(&arguments),
         Command::Link(arguments) => calibrate::main(&arguments),
-        Command::Index(arguments) => index::main(&arguments),
-        Command::Inflate(arguments) => inflate::main(&arguments),
     }
 }
