@@ -151,7 +151,6 @@ fn check(layers: u8, form: Form, config: &str, requests: [usize; 2]) -> Result<(
             ours.retain(|request| request.user_agent.starts_with("soci-snapshotter"));
             let lines: Vec<String> = ours.iter().map(shown).collect();
             let (depth, count, lines) = (serial(&ours), ours.len(), lines.join("\n"));
-            println!("{layers} layers, the {name} image: {depth} serial of {count}\n{lines}");
             ensure!(
                 depth <= 3 && count == expected,
                 "{depth} serial round trips, {count} requests:\n{lines}"
