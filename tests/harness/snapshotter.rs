@@ -159,6 +159,16 @@ fn launch(binary: &Path, dir: &Path) -> Result<Process> {
         // Nothing of the person who runs the tests.
         .env("HOME", dir)
         .env("DOCKER_CONFIG", dir.join("docker"))
-        .env_remove("NOTIFY_SOCKET");
+        .env_remove("NOTIFY_SOCKET")
+        .envs(unit_environment());
     Process::start("soci-snapshotter-grpc", &mut command, &dir.join("soci.log"))
+}
+
+/// What the service unit sets.
+fn unit_environment() -> impl Iterator<Item = (&'static str, &'static str)> {
+    include_str!("../../systemd/soci-snapshotter.service")
+        .lines()
+        .filter_map(|line| line.strip_prefix("Environment="))
+        .flat_map(str::split_whitespace)
+        .filter_map(|assignment| assignment.split_once('='))
 }
