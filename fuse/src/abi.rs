@@ -15,7 +15,6 @@ pub(crate) const MIN_READ_BUFFER: usize = 8192;
 pub(crate) mod feature {
     pub(crate) const ASYNC_READ: u32 = 1 << 0;
     pub(crate) const DO_READDIRPLUS: u32 = 1 << 13;
-    pub(crate) const READDIRPLUS_AUTO: u32 = 1 << 14;
     pub(crate) const NO_OPEN_SUPPORT: u32 = 1 << 17;
     pub(crate) const PARALLEL_DIROPS: u32 = 1 << 18;
     pub(crate) const MAX_PAGES: u32 = 1 << 22;

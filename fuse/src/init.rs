@@ -18,16 +18,16 @@ const CONGESTION_THRESHOLD: u16 = 192;
 
 /// What we use if the kernel has it.
 ///
-/// READDIRPLUS_AUTO: attributes come with the first page of a listing, and with later pages only if
-/// somebody looked at an entry of an earlier one. Measured with 3000 files: names alone take 6 messages
-/// instead of 17 and make no 3000 inodes, names with attributes take 17 either way and no LOOKUP.
+/// Not READDIRPLUS_AUTO, which gives attributes with the first page of a listing only: a program that lists a
+/// large directory before it looks at the entries (`ls`, `du`, `tar`) then asks for each of the others.
+/// Measured with 200,000 files through overlay: the first `ls -lR` takes 1.9 s in place of 11 s, for which the
+/// first `find` takes 0.65 s in place of 0.24 s and makes the inodes it does not look at.
 const WANTED: u32 = feature::ASYNC_READ
     | feature::PARALLEL_DIROPS
     | feature::NO_OPEN_SUPPORT
     | feature::NO_OPENDIR_SUPPORT
     | feature::CACHE_SYMLINKS
     | feature::DO_READDIRPLUS
-    | feature::READDIRPLUS_AUTO
     | feature::MAX_PAGES
     | feature::EXPLICIT_INVAL_DATA;
 
