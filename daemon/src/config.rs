@@ -200,6 +200,10 @@ pub struct BackgroundFetch {
     pub disable: bool,
     pub silence_period_msec: u64,
     pub fetch_period_msec: u64,
+    /// Ours: bytes per second that filling may take, as `10MiB`; `0` for no limit.
+    pub max_bandwidth: ByteSize,
+    /// Ours: fill nothing; prefetch lists and start-up profiles are followed all the same.
+    pub pause: bool,
     /// Layers waiting to be filled; -1 for no limit.
     pub max_queue_size: i64,
     pub drop_policy: DropPolicy,
@@ -210,8 +214,10 @@ impl Default for BackgroundFetch {
     fn default() -> Self {
         Self {
             disable: false,
-            silence_period_msec: 30_000,
-            fetch_period_msec: 500,
+            silence_period_msec: 5_000,
+            fetch_period_msec: 0,
+            max_bandwidth: ByteSize(0),
+            pause: false,
             max_queue_size: 300,
             drop_policy: DropPolicy::Newest,
             emit_metric_period_sec: 10,

@@ -115,6 +115,7 @@ fn cache_options(config: &Config) -> CacheOptions {
             quota => quota,
         },
         memory: config.layer.memory.0,
+        in_flight: config.layer.memory.0,
         disk: config.filesystem_cache_type != "memory",
         ..CacheOptions::default()
     }
@@ -125,6 +126,8 @@ fn background_options(config: &BackgroundFetch) -> BackgroundOptions {
         enabled: !config.disable,
         silence_period: Duration::from_millis(config.silence_period_msec),
         fetch_period: Duration::from_millis(config.fetch_period_msec),
+        max_bandwidth: Some(config.max_bandwidth.0).filter(|&rate| rate > 0),
+        paused: config.pause,
         request: BACKGROUND_REQUEST,
         queue: usize::try_from(config.max_queue_size).unwrap_or(usize::MAX),
         drop: match config.drop_policy {

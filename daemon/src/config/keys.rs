@@ -81,6 +81,8 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
     ("background_fetch.disable", Works),
     ("background_fetch.silence_period_msec", Works),
     ("background_fetch.fetch_period_msec", Works),
+    ("background_fetch.max_bandwidth", Works),
+    ("background_fetch.pause", Works),
     ("background_fetch.max_queue_size", Works),
     ("background_fetch.drop_policy", Works),
     (
