@@ -37,7 +37,8 @@ demo: setup
 	target/release/bench cold --image python,jvm --link 10ms/200mbit --busy-ok
 
 # Everything that is measured, on a machine with nothing else to do; an hour, and more when the images have to be made.
-# PEER=NAME=BINARY adds a build of the original that speaks plain HTTP to loopback registries (0.15 does, 0.4 does not).
+# PEER=NAME=BINARY adds a build of the original that speaks plain HTTP to loopback registries (0.15 does, 0.4 does not),
+# SOCI_PEER=NAME=BINARY a `soci` of the original that knows `convert --standalone` (0.15 does, 0.4 does not).
 bench: setup
 	cargo build --release --package daemon --package cli --package bench
 	target/release/bench link --out $(RESULTS)
@@ -50,3 +51,4 @@ bench: setup
 	target/release/bench background --out $(RESULTS)
 	target/release/bench memory --out $(RESULTS)
 	target/release/bench files --out $(RESULTS)
+	target/release/bench index --out $(RESULTS) $(if $(SOCI_PEER),--peer '$(SOCI_PEER)')

@@ -9,6 +9,7 @@ mod cold;
 mod figures;
 mod files;
 mod first_read;
+mod index;
 mod links;
 mod machine;
 mod memory;
@@ -40,6 +41,11 @@ enum Command {
     Memory(memory::Arguments),
     Files(files::Arguments),
     Link(calibrate::Arguments),
+    Index(index::Arguments),
+    #[command(hide = true)]
+    Child(index::Child),
+    #[command(hide = true)]
+    Inflate(index::Inflate),
 }
 
 fn main() -> Result<()> {
@@ -51,5 +57,8 @@ fn main() -> Result<()> {
         Command::Memory(arguments) => memory::main(&arguments),
         Command::Files(arguments) => files::main(&arguments),
         Command::Link(arguments) => calibrate::main(&arguments),
+        Command::Index(arguments) => index::main(&arguments),
+        Command::Child(arguments) => index::child(&arguments),
+        Command::Inflate(arguments) => index::inflate(&arguments),
     }
 }

@@ -39,14 +39,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     writeln!(
         io::stderr(),
-        "zTOC    {} ({} bytes, {} spans, {} files, in {seconds:.3} s)\nlayer   {} ({} bytes)\ndiff id {}",
+        "zTOC    {} ({} bytes, {} spans, {} files, in {seconds:.3} s)\nlayer   {} ({} bytes)",
         built.digest,
         built.ztoc.len(),
         built.spans,
         built.files,
         built.layer_digest,
         built.layer_size,
-        built.diff_id,
     )?;
     io::stdout().write_all(&built.ztoc)?;
     Ok(())

@@ -1,7 +1,7 @@
 //! Builds the zTOC of a layer in one pass over its blob.
 //!
-//! Everything is found out while the bytes go by: digests of the blob, of its spans and of the tar in it,
-//! places where inflating can resume, and the members of the tar. What AWS's builder makes of the same layer
+//! Everything is found out while the bytes go by: digests of the blob and of its spans, places where
+//! inflating can resume, and the members of the tar. What AWS's builder makes of the same layer
 //! is the same to the byte, where it makes something usable (it needs `TZ=UTC`).
 //!
 //! Memory: at most twice the zTOC, while it is written and read back, and less than a MiB besides. A zTOC
@@ -18,12 +18,12 @@ mod fill;
 mod gunzip;
 mod gzip_header;
 mod inflater;
+mod inflating;
 mod serialize;
 mod spans;
 mod tree;
 
 use oci_spec::image::Digest;
-use sha2::{Digest as _, Sha256};
 
 use crate::limits::Limits;
 use crate::sha256::{self, Sha256Bytes};
@@ -36,6 +36,7 @@ use spans::{GzipSpans, Spans, TarSpans};
 pub use crate::spans::Compression;
 pub use cuts::Cuts;
 pub use error::BuildError;
+pub use inflating::Inflating;
 
 /// What a zTOC takes besides files and spans, vtables of all shapes included.
 const STORED_REST: u64 = 64 << 10;
@@ -61,13 +62,11 @@ pub struct Builder {
 /// The blob as the registry stores it.
 enum Layer {
     Gzip {
-        digest: Sha256,
-        len: u64,
         gunzip: Box<Gunzip>,
         spans: Box<GzipSpans>,
     },
-    /// Digest and length are those of its contents.
-    Tar { spans: TarSpans },
+    /// Its length is that of its contents.
+    Tar { spans: Box<TarSpans> },
 }
 
 /// A zTOC, and what its building found out about the layer.
@@ -79,8 +78,6 @@ pub struct Built {
     /// Of the blob, as the registry stores it.
     pub layer_digest: Digest,
     pub layer_size: u64,
-    /// Digest of the tar.
-    pub diff_id: Digest,
     pub spans: u32,
     /// All spans but the last are longer; those of a plain tar are that long.
     pub span_size: u64,
@@ -100,13 +97,11 @@ impl Builder {
         }
         let layer = match options.compression {
             Compression::Gzip => Layer::Gzip {
-                digest: Sha256::new(),
-                len: 0,
                 gunzip: Box::new(Gunzip::new()),
                 spans: Box::new(GzipSpans::new(&options.cuts, &limits)),
             },
             Compression::Tar => Layer::Tar {
-                spans: TarSpans::new(span_size, &limits)?,
+                spans: Box::new(TarSpans::new(span_size, &limits)?),
             },
         };
         let mut budget = Budget::new(&limits);
@@ -150,10 +145,9 @@ impl Builder {
         let (layer_digest, layer_size, spans) = layer.finish(&tar, tar_len, &mut budget)?;
         let mut built = Built {
             ztoc: Vec::new(),
-            digest: digest(&tar.digest)?,
+            digest: digest(&layer_digest)?,
             layer_digest: digest(&layer_digest)?,
             layer_size,
-            diff_id: digest(&tar.digest)?,
             spans: spans.len(),
             span_size: spans.span_size,
             files: tar.files.len(),
@@ -185,14 +179,7 @@ impl Layer {
                 spans.consume(bytes, budget)?;
                 contents.push(bytes, budget)
             }
-            Self::Gzip {
-                digest,
-                len,
-                gunzip,
-                spans,
-            } => {
-                digest.update(bytes);
-                *len += bytes.len() as u64;
+            Self::Gzip { gunzip, spans } => {
                 let mut rest = bytes;
                 while !rest.is_empty() {
                     let step = gunzip.step(rest)?;
@@ -226,10 +213,15 @@ impl Layer {
         budget: &mut Budget,
     ) -> Result<(Sha256Bytes, u64, Spans), BuildError> {
         match self {
-            Self::Gzip {
-                digest, len, spans, ..
-            } => Ok((digest.finalize().into(), len, spans.finish(tar.end)?)),
-            Self::Tar { spans } => Ok((tar.digest, tar_len, spans.finish(budget)?)),
+            Self::Gzip { spans, .. } => {
+                let len = spans.consumed();
+                let (digest, spans) = spans.finish(tar.end)?;
+                Ok((digest, len, spans))
+            }
+            Self::Tar { spans } => {
+                let (digest, spans) = spans.finish(budget)?;
+                Ok((digest, tar_len, spans))
+            }
         }
     }
 }

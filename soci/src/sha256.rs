@@ -1,6 +1,10 @@
 //! SHA-256 digests and their `sha256:<hex>` text.
 
+mod running;
+
 use sha2::{Digest as _, Sha256};
+
+pub(crate) use running::Running;
 
 pub(crate) type Sha256Bytes = [u8; 32];
 

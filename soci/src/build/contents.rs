@@ -1,16 +1,12 @@
-//! The tar of a layer while it goes by: its digest, its length and its members.
-
-use sha2::{Digest as _, Sha256};
+//! The tar of a layer while it goes by: its length and its members.
 
 use super::budget::Budget;
 use super::error::BuildError;
 use super::files::Files;
-use crate::sha256::Sha256Bytes;
 use crate::tar::Stream;
 
 #[derive(Default)]
 pub(super) struct Contents {
-    digest: Sha256,
     len: u64,
     tar: Stream,
     files: Files,
@@ -19,7 +15,6 @@ pub(super) struct Contents {
 impl Contents {
     /// The next bytes of the tar.
     pub(super) fn push(&mut self, bytes: &[u8], budget: &mut Budget) -> Result<(), BuildError> {
-        self.digest.update(bytes);
         self.len += bytes.len() as u64;
         let files = &mut self.files;
         self.tar.push(bytes, &mut |header, offset| {
@@ -34,7 +29,6 @@ impl Contents {
 
     pub(super) fn finish(self) -> Result<Tar, BuildError> {
         Ok(Tar {
-            digest: self.digest.finalize().into(),
             end: self.tar.end()?,
             files: self.files,
         })
@@ -43,8 +37,6 @@ impl Contents {
 
 /// A tar that was read whole.
 pub(super) struct Tar {
-    /// Of all of it, padding included.
-    pub(super) digest: Sha256Bytes,
     /// Just past its second zero block.
     pub(super) end: u64,
     pub(super) files: Files,

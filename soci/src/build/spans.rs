@@ -4,12 +4,10 @@ mod gzip;
 mod plan;
 mod records;
 
-use sha2::{Digest as _, Sha256};
-
 use super::budget::Budget;
 use super::error::BuildError;
 use crate::limits::Limits;
-use crate::sha256::Sha256Bytes;
+use crate::sha256::{Running, Sha256Bytes};
 use crate::spans::WINDOW;
 
 pub(super) use gzip::GzipSpans;
@@ -24,8 +22,10 @@ pub(super) struct TarSpans {
     span_size: u64,
     limit: u64,
     consumed: u64,
+    /// Over all of the layer.
+    digest: Running,
     /// Over the span that is open, which has at least one byte and fewer than `span_size`.
-    digest: Sha256,
+    open: Running,
     digests: Vec<Sha256Bytes>,
 }
 
@@ -38,7 +38,8 @@ impl TarSpans {
             span_size,
             limit: limits.span,
             consumed: 0,
-            digest: Sha256::new(),
+            digest: Running::default(),
+            open: Running::default(),
             digests: Vec::new(),
         })
     }
@@ -53,7 +54,7 @@ impl TarSpans {
             let missing = self.span_size - self.consumed % self.span_size;
             let len = usize::try_from(missing).unwrap_or(usize::MAX);
             let (span, rest) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
-            self.digest.update(span);
+            self.digest.update_both(&mut self.open, span);
             self.consumed += span.len() as u64;
             check_len(self.consumed.min(self.span_size), self.limit)?;
             if self.consumed.is_multiple_of(self.span_size) {
@@ -64,27 +65,32 @@ impl TarSpans {
         Ok(())
     }
 
-    pub(super) fn finish(mut self, budget: &mut Budget) -> Result<Spans, BuildError> {
+    /// The digest of the layer, and its spans.
+    pub(super) fn finish(
+        mut self,
+        budget: &mut Budget,
+    ) -> Result<(Sha256Bytes, Spans), BuildError> {
         if self.consumed == 0 {
             return Err(BuildError::unsupported("it is empty"));
         }
         if !self.consumed.is_multiple_of(self.span_size) {
             self.close(budget)?;
         }
-        Ok(Spans {
+        let spans = Spans {
             checkpoints: Checkpoints::Tar {
                 span_size: self.span_size,
                 size: self.consumed,
             },
             digests: self.digests,
             span_size: self.span_size,
-        })
+        };
+        Ok((self.digest.finish(), spans))
     }
 
     fn close(&mut self, budget: &mut Budget) -> Result<(), BuildError> {
         budget.take(STORED_DIGEST)?;
-        let digest = std::mem::take(&mut self.digest).finalize();
-        self.digests.push(digest.into());
+        let digest = std::mem::take(&mut self.open).finish();
+        self.digests.push(digest);
         Ok(())
     }
 }

@@ -158,7 +158,6 @@ fn padding_behind_the_tar_belongs_to_no_file() {
     let built = build_gzip(&blob, 100_000).unwrap();
     let ztoc = Ztoc::parse(&built.ztoc, &Limits::default()).unwrap();
     assert_eq!(ztoc.spans.uncompressed_size(), end);
-    assert_eq!(build_tar(&content, 1 << 20).unwrap().diff_id, built.diff_id);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::build::budget::Budget;
 use crate::build::cuts::Cuts;
 use crate::build::error::BuildError;
 use crate::limits::Limits;
+use crate::sha256::{Running, Sha256Bytes};
 
 /// A span that is to start before some place is looked for so many bytes ahead of it.
 const APPROACH: u64 = 2 << 20;
@@ -14,6 +15,8 @@ const APPROACH: u64 = 2 << 20;
 const LEAD: usize = 256;
 
 pub(in crate::build) struct GzipSpans {
+    /// Over all of the layer.
+    digest: Running,
     /// Longest span that readers accept.
     limit: u64,
     /// Without a profile.
@@ -43,6 +46,7 @@ impl GzipSpans {
     pub(in crate::build) fn new(cuts: &Cuts, limits: &Limits) -> Self {
         let around = cuts.around_reads().into_iter();
         Self {
+            digest: Running::default(),
             limit: limits.span,
             span_size: cuts.span_size,
             records: Records::new(),
@@ -60,7 +64,7 @@ impl GzipSpans {
         let Some(last) = bytes.last() else { return };
         self.last_byte = *last;
         self.consumed += bytes.len() as u64;
-        self.sums.update(bytes);
+        self.sums.update_with(&mut self.digest, bytes);
     }
 
     /// Whether [`GzipSpans::boundary`] has to be told of one at this tar offset.
@@ -114,9 +118,17 @@ impl GzipSpans {
         Ok(())
     }
 
-    /// The checkpoint blob and the digests of a layer that has been consumed whole; its tar ends at
-    /// `uncompressed`.
-    pub(in crate::build) fn finish(mut self, uncompressed: u64) -> Result<Spans, BuildError> {
+    /// Bytes of the layer so far.
+    pub(in crate::build) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// The digest of a layer that has been consumed whole, its checkpoint blob and the digests of its spans; its tar
+    /// ends at `uncompressed`.
+    pub(in crate::build) fn finish(
+        mut self,
+        uncompressed: u64,
+    ) -> Result<(Sha256Bytes, Spans), BuildError> {
         let end = Place {
             consumed: self.consumed,
             at: uncompressed,
@@ -133,11 +145,12 @@ impl GzipSpans {
         // Of an uneven index as of any other, what all spans but the last exceed.
         let exceeded = self.records.exceeded(&starts).filter(|_| is_around);
         let span_size = exceeded.unwrap_or(self.span_size);
-        Ok(Spans {
+        let spans = Spans {
             checkpoints: Checkpoints::Gzip(self.records.only(&starts, span_size)),
             digests,
             span_size,
-        })
+        };
+        Ok((self.digest.finish(), spans))
     }
 
     /// Decides whether spans start at the last boundary, now that this one is known.

@@ -1,12 +1,10 @@
 //! One way to cut a layer into spans, as far as the layer has come.
 
-use sha2::{Digest as _, Sha256};
-
 use super::check_len;
 use super::records::Start;
 use crate::build::cuts::{Point, Points};
 use crate::build::error::BuildError;
-use crate::sha256::Sha256Bytes;
+use crate::sha256::{Running, Sha256Bytes};
 
 /// A place in the layer: bytes consumed, and offset in the tar.
 #[derive(Clone, Copy, Debug)]
@@ -178,13 +176,13 @@ pub(super) struct Sums(Vec<Sum>);
 #[derive(Clone)]
 pub(super) struct Sum {
     record: usize,
-    digest: Sha256,
+    digest: Running,
 }
 
 impl Sum {
     /// `shared` is what the span has of the byte before.
     pub(super) fn new(record: usize, shared: Option<u8>) -> Self {
-        let mut digest = Sha256::new();
+        let mut digest = Running::default();
         digest.update(shared.as_slice());
         Self { record, digest }
     }
@@ -195,8 +193,18 @@ impl Sums {
         self.0.push(sum);
     }
 
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.0.iter_mut().for_each(|sum| sum.digest.update(bytes));
+    /// Updates them and another digest, two at a time.
+    pub(super) fn update_with(&mut self, other: &mut Running, bytes: &[u8]) {
+        let mut single = Some(other);
+        for sum in &mut self.0 {
+            match single.take() {
+                Some(first) => first.update_both(&mut sum.digest, bytes),
+                None => single = Some(&mut sum.digest),
+            }
+        }
+        if let Some(single) = single {
+            single.update(bytes);
+        }
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
@@ -206,6 +214,6 @@ impl Sums {
     fn of(&self, record: usize) -> Sha256Bytes {
         let sum = self.0.iter().find(|sum| sum.record == record);
         let digest = sum.map(|sum| sum.digest.clone()).unwrap_or_default();
-        digest.finalize().into()
+        digest.finish()
     }
 }
