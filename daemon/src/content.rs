@@ -52,10 +52,10 @@ impl Content {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = Vec::new();
         let size = file.metadata()?.len();
         let mut made = None;
         if size <= limit {
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
             (&mut file).take(limit).read_to_end(&mut bytes)?;
             let (made_of_it, holds) = beside(|| make(&bytes), || matches(digest, &bytes))?;
             made = holds.then_some(made_of_it);

@@ -67,6 +67,7 @@ fn entries(files: Vector<'_>, blob_len: u64, limits: &Limits) -> Result<TocBuild
     not_aliased("entries", files.len() as u64, blob_len / STORED_ENTRY)?;
     let mut builder = TocBuilder::with_capacity(files.len(), limits)?;
     let mut xattrs = Vec::new();
+    let mut times = Times::default();
     let mut records = 0;
     for file in files.tables() {
         let file = file?;
@@ -80,7 +81,7 @@ fn entries(files: Vector<'_>, blob_len: u64, limits: &Limits) -> Result<TocBuild
                 xattrs.push((name, record.bytes(1)?));
             }
         }
-        builder.push(&member(&file, &xattrs)?)?;
+        builder.push(&member(&file, &xattrs, &mut times)?)?;
         not_aliased(
             "bytes of names",
             builder.arena_len() as u64,
@@ -90,13 +91,16 @@ fn entries(files: Vector<'_>, blob_len: u64, limits: &Limits) -> Result<TocBuild
     Ok(builder)
 }
 
-fn member<'a>(file: &Table<'a>, xattrs: &'a [(&'a [u8], &'a [u8])]) -> Result<Member<'a>, Error> {
+fn member<'a, 'blob: 'a>(
+    file: &Table<'blob>,
+    xattrs: &'a [(&'a [u8], &'a [u8])],
+    times: &mut Times<'blob>,
+) -> Result<Member<'a>, Error> {
     let offset = unsigned("tar offset of an entry", file.i64(2)?)?;
     let device = |slot| {
         let fault = EntryFault::Device;
         u32::try_from(file.i64(slot)?).map_err(|_| Error::Entry { offset, fault })
     };
-    let time = file.bytes(10)?;
     Ok(Member {
         name: file.bytes(0)?,
         linkname: file.bytes(4)?,
@@ -104,16 +108,34 @@ fn member<'a>(file: &Table<'a>, xattrs: &'a [(&'a [u8], &'a [u8])]) -> Result<Me
         mode: u32::try_from(file.i64(5)? & 0o7777).unwrap_or(0),
         uid: file.u32(6)?,
         gid: file.u32(7)?,
-        mtime: if time.len() <= MAX_TIME {
-            Mtime::from_rfc3339(time)
-        } else {
-            None
-        },
+        mtime: times.parse(file.bytes(10)?),
         device: (device(11)?, device(12)?),
         size: unsigned("size of an entry", file.i64(3)?)?,
         offset,
         xattrs,
     })
+}
+
+/// The last time that was parsed: neighbours mostly have the same.
+#[derive(Default)]
+struct Times<'blob> {
+    text: &'blob [u8],
+    time: Option<Mtime>,
+}
+
+impl<'blob> Times<'blob> {
+    fn parse(&mut self, text: &'blob [u8]) -> Option<Mtime> {
+        if text.len() > MAX_TIME {
+            return None;
+        }
+        if text != self.text {
+            *self = Times {
+                text,
+                time: Mtime::from_rfc3339(text),
+            };
+        }
+        self.time
+    }
 }
 
 /// Unknown words are regular files to every reader.

@@ -12,6 +12,8 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const ROOT: u32 = 0;
 /// Entries and directories that no entry names, together.
 const MAX_NODES: u32 = 8 << 20;
+// The root has no name.
+const _: () = assert!(MAX_NODES <= Names::MOST + 1);
 
 pub(super) fn build(toc: &Toc) -> Result<Index, TreeError> {
     let mut builder = Builder::new(toc)?;
@@ -329,7 +331,11 @@ impl<'a> Builder<'a> {
             Found::Nowhere { place, hash } => {
                 let slot = u32::try_from(self.slots.len()).unwrap_or(NONE);
                 self.slots.push(fresh);
-                self.names.add(place, hash, slot);
+                let (slots, toc) = (&self.slots, self.toc);
+                self.names.add(place, hash, slot, |slot| {
+                    let slot = usize::try_from(slot).ok().and_then(|slot| slots.get(slot));
+                    slot.map_or((NONE, &[]), |slot| (slot.parent, slot.link.name.of(toc)))
+                });
             }
         }
     }

@@ -180,6 +180,9 @@ impl TocBuilder {
     }
 
     fn checked_xattrs<'a>(&self, member: &Member<'a>) -> Result<Xattrs<'a>, Error> {
+        if member.xattrs.is_empty() {
+            return Ok(Vec::new());
+        }
         let total = member
             .xattrs
             .iter()
