@@ -26,6 +26,17 @@ struct Run {
     unread: Vec<u32>,
 }
 
+/// Spans around one read.
+pub(crate) struct Place<'a> {
+    pub(crate) read: Range<u32>,
+    /// They come with it.
+    pub(crate) tail: &'a Range<u32>,
+    /// Those of the whole file.
+    pub(crate) file: &'a Range<u32>,
+    /// It begins with the file's first byte.
+    pub(crate) from_start: bool,
+}
+
 /// What follows from one read.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Ahead {
@@ -44,18 +55,19 @@ impl Default for ReadAhead {
 }
 
 impl ReadAhead {
-    /// `read` are the spans of a read, `file` those of the whole file. A read from the file's first byte is the beginning of
+    /// A read from the file's first byte is the beginning of
     /// a run; one that goes on into the next span continues it, and where that span had been fetched ahead the window doubles,
     /// up to `most` spans.
     pub(crate) fn read(
         &self,
         id: EntryId,
-        read: Range<u32>,
-        from_start: bool,
-        file: &Range<u32>,
+        place: &Place<'_>,
         most: u32,
         missing: impl Fn(u32) -> bool,
     ) -> Ahead {
+        let Place {
+            read, tail, file, ..
+        } = place;
         let Some(last) = read.end.checked_sub(1).filter(|_| !read.is_empty()) else {
             return Ahead::default();
         };
@@ -68,12 +80,13 @@ impl ReadAhead {
                     window: 0,
                     unread: Vec::new(),
                 };
-                (from_start, runs.get_or_insert_mut(id, || run))
+                (place.from_start, runs.get_or_insert_mut(id, || run))
             }
         };
         let before = run.unread.len();
         run.unread.retain(|span| !read.contains(span));
         let hits = before.saturating_sub(run.unread.len());
+        run.unread.extend(tail.start..tail.end.min(file.end));
         if begins {
             run.window = 1;
         } else if read.start <= run.at.saturating_add(1) && last > run.at {
@@ -85,6 +98,7 @@ impl ReadAhead {
                 run.window = 0;
                 run.at = last;
             }
+            run.forget();
             let hits = u64::try_from(hits).unwrap_or(0);
             return Ahead {
                 fetch: Vec::new(),
@@ -97,12 +111,18 @@ impl ReadAhead {
             .filter(|span| !run.unread.contains(span) && missing(*span))
             .collect();
         run.unread.extend(&fetch);
-        let forgotten = run.unread.len().saturating_sub(MAX_UNREAD);
-        run.unread.drain(..forgotten);
+        run.forget();
         Ahead {
             fetch,
             hits: u64::try_from(hits).unwrap_or(0),
         }
+    }
+}
+
+impl Run {
+    fn forget(&mut self) {
+        let forgotten = self.unread.len().saturating_sub(MAX_UNREAD);
+        self.unread.drain(..forgotten);
     }
 }
 
@@ -116,10 +136,14 @@ mod tests {
         let mut found = Vec::new();
         let mut hit = 0;
         for &span in reads {
-            let file = 0..10;
-            let next = ahead.read(EntryId(3), span..span + 1, span == 0, &file, 4, |span| {
-                !resident.contains(&span)
-            });
+            let absent = |span| !resident.contains(&span);
+            let place = Place {
+                read: span..span + 1,
+                tail: &(0..0),
+                file: &(0..10),
+                from_start: span == 0,
+            };
+            let next = ahead.read(EntryId(3), &place, 4, absent);
             hit += next.hits;
             found.push(next.fetch);
         }
@@ -164,6 +188,27 @@ mod tests {
             &[&[1], &[2, 3], &[], &[], &[4, 5, 6]],
             2,
         );
+    }
+
+    #[test]
+    fn what_comes_with_a_read_is_not_fetched_again_and_counts_when_it_is_read() {
+        let ahead = ReadAhead::default();
+        let read = |span: u32, tail: Range<u32>| {
+            let place = Place {
+                read: span..span + 1,
+                tail: &tail,
+                file: &(0..10),
+                from_start: span == 0,
+            };
+            let next = ahead.read(EntryId(3), &place, 4, |_| true);
+            (next.fetch, next.hits)
+        };
+        assert_eq!(read(0, 1..3), (vec![], 0));
+        assert_eq!(read(1, 0..0), (vec![3], 1));
+        assert_eq!(read(2, 0..0), (vec![4, 5, 6], 1));
+        // A jump; and what came with it begins a run.
+        assert_eq!(read(8, 9..12), (vec![], 0));
+        assert_eq!(read(9, 0..0), (vec![], 1));
     }
 
     #[test]

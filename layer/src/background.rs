@@ -96,6 +96,7 @@ impl Background {
         });
         let mut workers = JoinSet::new();
         workers.spawn(Arc::clone(&shared).follow_hints());
+        workers.spawn(Arc::clone(&shared.starts).follow());
         if shared.options.enabled {
             workers.spawn(Arc::clone(&shared).fill());
         }
@@ -132,11 +133,15 @@ impl Background {
         layer: &Arc<Layer>,
         reads: impl IntoIterator<Item = (Range<u64>, u32)>,
     ) {
-        layer.foresee();
+        let reads: Vec<_> = reads.into_iter().collect();
+        let last = reads.iter().map(|(_, at)| *at).max().unwrap_or_default();
+        layer.foresee(Duration::from_millis(u64::from(last)).saturating_add(START_SLACK));
         self.shared.starts.add(layer, reads);
     }
 }
 
+/// How much longer than when it was learnt a start may take before its reads are no longer thought to be known.
+const START_SLACK: Duration = Duration::from_secs(5);
 /// Requests for hints that are under way together.
 const HINTS_AT_ONCE: usize = 6;
 
@@ -192,7 +197,7 @@ impl Shared {
         self.following.fetch_add(1, Ordering::AcqRel);
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = layer.bring(gap.spans).await {
+            if let Err(error) = layer.bring(gap.spans, None).await {
                 this.cache.metrics().background_failures.add(1);
                 tracing::debug!(target: "layer", layer = %layer.name(), %error, "what was hinted at is left to the readers");
             }

@@ -7,6 +7,7 @@ use crate::cut::Cut;
 use crate::decode::Decoder;
 use crate::error::Error;
 use crate::flights::{Claim, Flight, Lead};
+use crate::meter::Share;
 use crate::pacer::Leave;
 use crate::request::Request;
 use crate::source::Source;
@@ -36,6 +37,34 @@ pub(crate) enum Urgency {
     Soon,
     /// Each request waits for its turn, until a reader wants one of the spans.
     Background,
+}
+
+/// What somebody wants of a layer.
+pub(crate) struct Want<'a> {
+    /// Ascending.
+    pub(crate) spans: &'a [u32],
+    /// The parts of the tar to be handed out.
+    pub(crate) keep: &'a [Range<u64>],
+    /// Also what can be read from the disk, checked again.
+    pub(crate) thorough: bool,
+    /// Spans right after the last one that come with it, in the same request; nobody waits for them.
+    pub(crate) tail: Range<u32>,
+    pub(crate) urgency: Urgency,
+    /// Told what arrives.
+    pub(crate) share: Option<Arc<Share>>,
+}
+
+impl<'a> Want<'a> {
+    pub(crate) fn new(spans: &'a [u32], urgency: Urgency) -> Want<'a> {
+        Want {
+            spans,
+            keep: &[],
+            thorough: false,
+            tail: 0..0,
+            urgency,
+            share: None,
+        }
+    }
 }
 
 /// Where the spans of one layer come from.
@@ -74,6 +103,7 @@ struct Landing<'a> {
     leads: VecDeque<Lead>,
     cut: Cut,
     urgency: Urgency,
+    share: Option<Arc<Share>>,
     /// For the span that is arriving.
     taken: Option<Taken>,
     end: u64,
@@ -97,17 +127,15 @@ impl Loader {
         &self.decoder.table
     }
 
-    /// As `bring` for a reader, who waits while the source cannot be reached.
+    /// As `bring`, for a reader who waits while the source cannot be reached.
     pub(crate) async fn bring_through_outage(
         self: &Arc<Self>,
-        spans: &[u32],
-        keep: &[Range<u64>],
-        thorough: bool,
+        want: &Want<'_>,
     ) -> Result<Vec<Piece>, Error> {
         let begin = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.bring(spans, keep, thorough, Urgency::Reader).await {
+            match self.bring(want).await {
                 Err(error @ Error::Unreachable { .. }) if begin.elapsed() + pause < self.outage => {
                     if pause == FIRST_PAUSE {
                         tracing::warn!(%error, "a read waits for its source");
@@ -120,20 +148,16 @@ impl Loader {
         }
     }
 
-    /// Brings these spans. Returns what they hold of `keep`, but not what can be read from the disk. `thorough`: also that, checked again.
-    pub(crate) async fn bring(
-        self: &Arc<Self>,
-        spans: &[u32],
-        keep: &[Range<u64>],
-        thorough: bool,
-        urgency: Urgency,
-    ) -> Result<Vec<Piece>, Error> {
+    /// Brings these spans. Returns what they hold of `keep`, but not what can be read from the disk.
+    pub(crate) async fn bring(self: &Arc<Self>, want: &Want<'_>) -> Result<Vec<Piece>, Error> {
+        let keep = want.keep;
         let mut brought = Vec::new();
-        let mut wanted = spans.to_vec();
+        let mut wanted = want.spans.to_vec();
         for _ in 0..CLAIMS {
-            let for_reader = urgency == Urgency::Reader;
+            let for_reader = want.urgency == Urgency::Reader;
             let flights = &self.store().flights;
-            let claims = flights.claim(&wanted, for_reader, |span| self.present(span, thorough));
+            let present = |span| self.present(span, want.thorough);
+            let claims = flights.claim(&wanted, for_reader, present);
             wanted.clear();
             let mut leads = Vec::new();
             let mut flights: Vec<(u32, Flight)> = Vec::new();
@@ -150,7 +174,8 @@ impl Loader {
                     }
                 }
             }
-            self.launch(leads, urgency);
+            leads.extend(self.tail(leads.last(), &want.tail));
+            self.launch(leads, want);
             // Each is let go of when it lands: no span waits in memory for another one that may need the memory.
             let landed = flights.into_iter().map(|(span, flight)| async move {
                 let outcome = flight.wait().await;
@@ -172,6 +197,23 @@ impl Loader {
         })
     }
 
+    /// The spans of the tail that can come in the same request as the one before them.
+    fn tail(&self, last: Option<&Lead>, tail: &Range<u32>) -> Vec<Lead> {
+        let follows = last.is_some_and(|last| last.span.checked_add(1) == Some(tail.start));
+        if tail.is_empty() || !follows {
+            return Vec::new();
+        }
+        let spans: Vec<u32> = tail.clone().collect();
+        let flights = &self.store().flights;
+        let absent = |span| (self.store().presence(span) != Presence::Absent).then_some(());
+        let claims = flights.claim(&spans, false, absent);
+        let leads = claims.into_iter().map_while(|(_, claim)| match claim {
+            Claim::Lead(lead) => Some(lead),
+            Claim::Present(()) | Claim::Flight(_) => None,
+        });
+        leads.collect()
+    }
+
     fn pieces(&self, span: u32, bytes: &Bytes, keep: &[Range<u64>]) -> Vec<Piece> {
         let start = self
             .table()
@@ -190,7 +232,8 @@ impl Loader {
     }
 
     /// Every flight is a task of its own: it lands even if the reader that started it goes away.
-    fn launch(self: &Arc<Self>, leads: Vec<Lead>, urgency: Urgency) {
+    fn launch(self: &Arc<Self>, leads: Vec<Lead>, want: &Want<'_>) {
+        let urgency = want.urgency;
         let on_disk = |lead: &Lead| self.store().presence(lead.span) != Presence::Absent;
         let (old, missing): (Vec<Lead>, Vec<Lead>) = leads.into_iter().partition(on_disk);
         for lead in old {
@@ -205,8 +248,8 @@ impl Loader {
         let mut missing = missing.into_iter();
         for gap in found {
             let leads = missing.by_ref().take(gap.spans.len()).collect();
-            let loader = Arc::clone(self);
-            tokio::spawn(async move { loader.fly(gap, leads, urgency).await });
+            let (loader, share) = (Arc::clone(self), want.share.clone());
+            tokio::spawn(async move { loader.fly(gap, leads, urgency, share).await });
         }
     }
 
@@ -227,7 +270,7 @@ impl Loader {
                 spans: span..span.saturating_add(1),
                 compressed,
             };
-            self.fly(gap, [lead].into(), urgency).await;
+            self.fly(gap, [lead].into(), urgency, None).await;
         }
     }
 
@@ -236,11 +279,18 @@ impl Loader {
         self.cache().budget.take(bytes, for_reader).await
     }
 
-    async fn fly(self: &Arc<Self>, gap: Gap, leads: VecDeque<Lead>, urgency: Urgency) {
+    async fn fly(
+        self: &Arc<Self>,
+        gap: Gap,
+        leads: VecDeque<Lead>,
+        urgency: Urgency,
+        share: Option<Arc<Share>>,
+    ) {
         let mut landing = Landing {
             leads,
             cut: Cut::new(&gap, |span| self.table().compressed(SpanId(span))),
             urgency,
+            share,
             taken: None,
             end: gap.compressed.end,
             loader: self,
@@ -327,8 +377,12 @@ impl<'a> Landing<'a> {
             let counted = Counted::new(loader.cache(), self.urgency);
             let mut request = loader.request(start..end)?;
             while let Some(piece) = request.next().await? {
+                let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
                 if let Some(leave) = &mut leave {
-                    leave.arrived(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                    leave.arrived(bytes);
+                }
+                if let Some(share) = &self.share {
+                    share.arrived(bytes);
                 }
                 self.add(&piece).await;
             }

@@ -1,14 +1,15 @@
 //! One mounted layer: its tree, its spans, and reads across both.
 
-use crate::ahead::ReadAhead;
+use crate::ahead::{Place, ReadAhead};
 use crate::assemble::{Piece, assemble};
 use crate::cache::{CHUNK, Cache, Presence};
 use crate::decode::Decoder;
 use crate::error::Error;
-use crate::fetch::{Loader, Urgency};
+use crate::fetch::{Loader, Urgency, Want};
 use crate::first_reads::{FirstRead, FirstReads};
 use crate::hints::Hints;
 use crate::inode::Inode;
+use crate::meter::Share;
 use crate::options::Options;
 use crate::source::Source;
 use crate::spans::{Gap, gaps};
@@ -17,6 +18,7 @@ use crate::verify::{self, Verified};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use oci_spec::image::Digest;
+use parking_lot::Mutex;
 use soci::spans::{SpanId, SpanTable};
 use soci::toc::{Entry, EntryId, Toc};
 use std::fs::File;
@@ -24,8 +26,8 @@ use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// Which bytes, and the image they are read for.
 #[derive(Clone, Debug)]
@@ -71,8 +73,8 @@ pub struct Layer {
     pub(crate) hints: Hints,
     ahead: ReadAhead,
     first_reads: FirstReads,
-    /// What its readers will want is known, be it nothing.
-    foreseen: AtomicBool,
+    /// Until when what its readers will want is known.
+    foreseen: Mutex<Option<Instant>>,
 }
 
 impl Layer {
@@ -147,7 +149,7 @@ impl Layer {
             hints: Hints::default(),
             ahead: ReadAhead::default(),
             first_reads,
-            foreseen: AtomicBool::new(false),
+            foreseen: Mutex::default(),
         }))
     }
 
@@ -179,18 +181,19 @@ impl Layer {
         match self.resident(id, &tar, &[]) {
             Ok(Some(bytes)) => {
                 self.loader.cache().metrics().hits.add(1);
-                self.read_ahead(id, &entry, &tar);
+                self.read_ahead(id, &entry, &tar, &(0..0));
                 Read::Ready(bytes)
             }
             Ok(None) => {
                 self.loader.cache().metrics().misses.add(1);
                 let waiting = self.loader.cache().readers.enter();
+                let tail = self.tail(&tar);
                 // After this reader has entered: what comes next does not stand in its way.
-                self.read_ahead(id, &entry, &tar);
+                self.read_ahead(id, &entry, &tar, &tail);
                 let layer = Arc::clone(self);
                 Read::Pending(Pending(Box::pin(async move {
                     let _waiting = waiting;
-                    layer.wait_for(id, tar).await
+                    layer.wait_for(id, tar, tail).await
                 })))
             }
             Err(error) => Read::Failed(error),
@@ -198,19 +201,21 @@ impl Layer {
     }
 
     /// Hints at what follows a file that is read in order.
-    fn read_ahead(&self, id: EntryId, entry: &Entry<'_>, tar: &Range<u64>) {
+    fn read_ahead(&self, id: EntryId, entry: &Entry<'_>, tar: &Range<u64>, tail: &Range<u32>) {
         let table = self.loader.table();
         let (start, end) = (entry.offset(), entry.offset().saturating_add(entry.size()));
         let file = table.covering(start..end);
-        if file.len() < 2 || self.loader.source.is_none() {
+        if file.len() < 2 || self.loader.source.is_none() || self.is_starting() {
             return;
         }
         let missing = |span| self.loader.store().presence(span) == Presence::Absent;
-        let read = table.covering(tar.clone());
-        let most = self.most_ahead(&file);
-        let next = self
-            .ahead
-            .read(id, read, tar.start == start, &file, most, missing);
+        let place = Place {
+            read: table.covering(tar.clone()),
+            tail,
+            file: &file,
+            from_start: tar.start == start,
+        };
+        let next = self.ahead.read(id, &place, self.most_ahead(&file), missing);
         let metrics = self.loader.cache().metrics();
         metrics.read_ahead_hits.add(next.hits);
         let (Some(first), Some(last)) = (next.fetch.first(), next.fetch.last()) else {
@@ -222,6 +227,28 @@ impl Layer {
         tracing::trace!(target: "layer", layer = %self.loader.name(), entry = id.0, spans = ?next.fetch, "read ahead");
         self.hints.push_ahead(*first..last.saturating_add(1));
         self.loader.cache().work.notify_waiters();
+    }
+
+    /// What a reader's request brings beside what he waits for: a guess of what is read next, where nothing better is
+    /// known. It takes the time in which the link would idle, from his answer to the bytes of his next request.
+    fn tail(&self, tar: &Range<u64>) -> Range<u32> {
+        let table = self.loader.table();
+        let start = table.covering(tar.clone()).end;
+        if self.is_starting() {
+            return start..start;
+        }
+        let mut room = self.loader.cache().link.idle();
+        let mut end = start;
+        while end < table.len() && self.lacks(end) {
+            let bytes = self.compressed(end);
+            // With half of it under way, the next request has half as long to wait.
+            if bytes / 2 > room {
+                break;
+            }
+            room = room.saturating_sub(bytes);
+            end = end.saturating_add(1);
+        }
+        start..end
     }
 
     /// So many spans of the file keep the link busy.
@@ -243,7 +270,12 @@ impl Layer {
         of(spans.start).start..of(spans.end.saturating_sub(1)).end
     }
 
-    async fn wait_for(&self, id: EntryId, tar: Range<u64>) -> Result<Bytes, Error> {
+    async fn wait_for(
+        &self,
+        id: EntryId,
+        tar: Range<u64>,
+        tail: Range<u32>,
+    ) -> Result<Bytes, Error> {
         let table = self.loader.table();
         let mut wanted: Vec<u32> = table.covering(tar.clone()).collect();
         let mut keep = vec![tar.clone()];
@@ -254,8 +286,13 @@ impl Layer {
             keep.push(header);
         }
         for thorough in [false, true] {
-            let brought = self.loader.bring_through_outage(&wanted, &keep, thorough);
-            let brought = brought.await?;
+            let want = Want {
+                keep: &keep,
+                thorough,
+                tail: tail.clone(),
+                ..Want::new(&wanted, Urgency::Reader)
+            };
+            let brought = self.loader.bring_through_outage(&want).await?;
             // Missing only if the cache lost it meanwhile.
             if let Some(bytes) = self.resident(id, &tar, &brought)? {
                 return Ok(bytes);
@@ -356,12 +393,22 @@ impl Layer {
         }
     }
 
-    pub(crate) fn foresee(&self) {
-        self.foreseen.store(true, Ordering::Relaxed);
+    /// What readers will want for so long is known, be it nothing.
+    pub(crate) fn foresee(&self, time: Duration) {
+        let until = Instant::now().checked_add(time);
+        let mut foreseen = self.foreseen.lock();
+        *foreseen = until.max(*foreseen);
     }
 
     pub(crate) fn is_foreseen(&self) -> bool {
-        self.foreseen.load(Ordering::Relaxed)
+        self.foreseen.lock().is_some()
+    }
+
+    /// A start is under way whose reads are known: guessing more would only delay them.
+    fn is_starting(&self) -> bool {
+        self.foreseen
+            .lock()
+            .is_some_and(|until| Instant::now() < until)
     }
 
     /// The spans that a range of the tar needs.
@@ -380,10 +427,17 @@ impl Layer {
     }
 
     /// Brings those of these spans that are missing.
-    pub(crate) async fn bring(&self, spans: Range<u32>) -> Result<(), Error> {
+    pub(crate) async fn bring(
+        &self,
+        spans: Range<u32>,
+        share: Option<Arc<Share>>,
+    ) -> Result<(), Error> {
         let missing: Vec<u32> = spans.filter(|span| self.lacks(*span)).collect();
-        let brought = self.loader.bring(&missing, &[], false, Urgency::Soon);
-        brought.await.map(drop)
+        let want = Want {
+            share,
+            ..Want::new(&missing, Urgency::Soon)
+        };
+        self.loader.bring(&want).await.map(drop)
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
@@ -419,8 +473,8 @@ impl Layer {
     /// Brings a gap when its turn comes.
     pub(crate) async fn fill(&self, gap: &Gap) -> Result<(), Error> {
         let wanted: Vec<u32> = gap.spans.clone().collect();
-        let brought = self.loader.bring(&wanted, &[], false, Urgency::Background);
-        brought.await.map(drop)
+        let want = Want::new(&wanted, Urgency::Background);
+        self.loader.bring(&want).await.map(drop)
     }
 
     fn inflated(&self, span: u32) -> u64 {

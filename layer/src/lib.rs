@@ -15,6 +15,7 @@ mod hints;
 mod inode;
 mod layer;
 mod link;
+mod meter;
 mod metrics;
 mod options;
 mod pacer;

@@ -14,6 +14,10 @@ const QUEUE: Duration = Duration::from_millis(40);
 const FIRST: u64 = 4 << 20;
 pub(crate) const LEAST: u64 = 512 << 10;
 const MOST: u64 = 64 << 20;
+/// From the answer to a reader's next request, as a guess.
+const THOUGHT: Duration = Duration::from_millis(10);
+/// The most that is guessed at once.
+const MOST_IDLE: u64 = 8 << 20;
 
 /// One per process: the node's own link is what all layers share.
 #[derive(Default)]
@@ -46,6 +50,13 @@ impl Link {
         }
     }
 
+    /// What the link could carry from a reader's answer to the bytes of his next request: the room for a guess that delays
+    /// nobody. Nothing as long as nothing is known.
+    pub(crate) fn idle(&self) -> u64 {
+        let state = self.0.lock();
+        state.carries(THOUGHT).unwrap_or(0).min(MOST_IDLE)
+    }
+
     /// Bytes asked for and not yet here with which the link is never idle and its queue stays short.
     pub(crate) fn window(&self) -> u64 {
         self.0.lock().window()
@@ -54,14 +65,14 @@ impl Link {
 
 impl State {
     fn window(&self) -> u64 {
-        let (Some(delay), Some(&rate)) = (self.round_trips.iter().min(), self.rates.iter().max())
-        else {
-            return FIRST;
-        };
-        let micros = u64::try_from((*delay + QUEUE).as_micros()).unwrap_or(u64::MAX);
-        (rate / 1000)
-            .saturating_mul(micros / 1000)
-            .clamp(LEAST, MOST)
+        self.carries(QUEUE).unwrap_or(FIRST).clamp(LEAST, MOST)
+    }
+
+    /// Bytes in a round trip and as long again as `more`; None as long as nothing is known.
+    fn carries(&self, more: Duration) -> Option<u64> {
+        let (delay, rate) = (self.round_trips.iter().min()?, self.rates.iter().max()?);
+        let micros = u64::try_from((*delay + more).as_micros()).unwrap_or(u64::MAX);
+        Some((rate / 1000).saturating_mul(micros / 1000))
     }
 
     fn first_byte(&mut self, delay: Duration, now: Instant) {

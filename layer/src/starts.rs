@@ -2,6 +2,7 @@
 
 use crate::cache::Cache;
 use crate::layer::Layer;
+use crate::meter::{Meter, Share};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -16,13 +17,16 @@ const AT_ONCE: usize = 16;
 /// What a start has under way at least.
 const LEAST: u64 = 2 << 20;
 /// What share of the link is left to a start while readers fetch what it did not foresee.
-const BESIDE_READERS: u64 = 4;
+const BESIDE_READERS: u64 = 2;
 /// More than this waits for its reader.
 const MAX_WAITING: usize = 64 << 10;
 
 pub(crate) struct Starts {
     cache: Arc<Cache>,
     state: Mutex<State>,
+    /// Bytes asked for and not yet here: a span that is being inflated does not keep the link idle.
+    meter: Arc<Meter>,
+    more: Notify,
     finished: Notify,
 }
 
@@ -32,7 +36,6 @@ struct State {
     waiting: BTreeMap<(u32, u64), Job>,
     came: u64,
     requests: usize,
-    bytes: u64,
 }
 
 struct Job {
@@ -46,13 +49,15 @@ impl Starts {
         Arc::new(Starts {
             cache: Arc::clone(cache),
             state: Mutex::default(),
+            meter: Arc::default(),
+            more: Notify::new(),
             finished: Notify::new(),
         })
     }
 
     /// `reads`: ranges of the tar and when they are used, in that order.
     pub(crate) fn add(
-        self: &Arc<Self>,
+        &self,
         layer: &Arc<Layer>,
         reads: impl IntoIterator<Item = (Range<u64>, u32)>,
     ) {
@@ -68,7 +73,7 @@ impl Starts {
                 state.waiting.insert(key, job);
             }
         }
-        self.launch();
+        self.more.notify_one();
     }
 
     /// Returns when nothing is left to bring.
@@ -83,46 +88,58 @@ impl Starts {
         }
     }
 
-    fn launch(self: &Arc<Self>) {
-        while let Some(job) = self.take() {
-            let this = Arc::clone(self);
-            tokio::spawn(async move {
-                this.bring(&job).await;
-                this.done(&job);
-            });
+    /// Asks for what waits as the link takes it; never returns.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        loop {
+            let mut less = std::pin::pin!(self.meter.less().notified());
+            less.as_mut().enable();
+            while let Some(job) = self.take() {
+                let (this, share) = (Arc::clone(&self), self.meter.take(job.compressed));
+                tokio::spawn(async move {
+                    this.bring(&job, share).await;
+                    this.done();
+                });
+            }
+            if self.state.lock().waiting.is_empty() {
+                self.more.notified().await;
+            } else {
+                tokio::select! {
+                    () = less => {}
+                    () = self.more.notified() => {}
+                }
+            }
         }
     }
 
     fn take(&self) -> Option<Job> {
-        let window = self.cache.link.window();
+        let window = self.cache.link.window().max(LEAST);
         let readers = self.cache.reader_requests.load(Ordering::Relaxed);
         let share = if readers == 0 { 1 } else { BESIDE_READERS };
-        self.state.lock().take(window.max(LEAST) / share)
+        let room = self.meter.under_way() < window / share;
+        self.state.lock().take(room)
     }
 
-    async fn bring(&self, job: &Job) {
+    async fn bring(&self, job: &Job, share: Arc<Share>) {
         // Unmounted meanwhile.
         let Some(layer) = job.layer.upgrade() else {
             return;
         };
         self.cache.metrics().start_requests.add(1);
-        if let Err(error) = layer.bring(job.spans.clone()).await {
+        if let Err(error) = layer.bring(job.spans.clone(), Some(share)).await {
             tracing::debug!(target: "layer", layer = %layer.name(), %error, "a start-up profile is left to the readers");
         }
     }
 
-    fn done(self: &Arc<Self>, job: &Job) {
+    fn done(&self) {
         let idle = {
             let mut state = self.state.lock();
             state.requests = state.requests.saturating_sub(1);
-            state.bytes = state.bytes.saturating_sub(job.compressed);
             state.is_idle()
         };
         if idle {
             self.finished.notify_waiters();
-        } else {
-            self.launch();
         }
+        self.more.notify_one();
     }
 }
 
@@ -131,15 +148,13 @@ impl State {
         self.waiting.is_empty() && self.requests == 0
     }
 
-    fn take(&mut self, window: u64) -> Option<Job> {
-        let next = self.waiting.first_key_value()?.1.compressed;
-        let fits = self.requests == 0 || self.bytes.saturating_add(next) <= window;
-        if self.requests >= AT_ONCE || !fits {
+    /// `room`: the link takes more. Where nothing is under way one goes all the same.
+    fn take(&mut self, room: bool) -> Option<Job> {
+        if self.requests >= AT_ONCE || !(room || self.requests == 0) {
             return None;
         }
         let (_, job) = self.waiting.pop_first()?;
         self.requests += 1;
-        self.bytes = self.bytes.saturating_add(job.compressed);
         Some(job)
     }
 }

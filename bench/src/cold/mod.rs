@@ -4,6 +4,7 @@ mod bound;
 mod cell;
 mod chart;
 mod prepare;
+mod requests;
 mod session;
 mod table;
 mod trial;
@@ -45,6 +46,9 @@ pub(crate) struct Arguments {
     /// Wait so many seconds after each start for the rest of the layers
     #[arg(long, default_value_t = 0)]
     complete: u64,
+    /// Print what was asked of the registry in each start, and when
+    #[arg(long)]
+    requests: bool,
     /// Print figures from a busy machine too, marked as such
     #[arg(long)]
     busy_ok: bool,

@@ -89,8 +89,15 @@ impl<'a> Session<'a> {
         let limit = Duration::from_secs(self.arguments.complete);
         let shape = link.shape(&self.arguments.shape);
         for repeat in 0..=MOST_REPEATS {
-            let trial = trial::run(&self.site, shape, image, mode, limit)
-                .with_context(|| format!("{} by {}", image.name(), mode.name()))?;
+            let trial = trial::run(
+                &self.site,
+                shape,
+                image,
+                mode,
+                limit,
+                self.arguments.requests,
+            )
+            .with_context(|| format!("{} by {}", image.name(), mode.name()))?;
             println!(
                 "{:<6} {:<14} {:<19} pull {:5.2} run {:5.2} total {:5.2} s, {:6.1} MB, {:3} requests, cpu {:4.2} s, {:3.0} MB, warm {:4.2}+{:4.2}; others {:.1} % steal {:.1} % load {:.1}{}",
                 image.name(),

@@ -48,6 +48,7 @@ pub(crate) fn run(
     image: &Image,
     mode: &Mode,
     limit: Duration,
+    requests: bool,
 ) -> Result<Trial> {
     let node = Node::start(site, shape, mode, &mode.repository(image.name()))?;
     let snapshotter = node.stack.snapshotter.pid();
@@ -56,7 +57,7 @@ pub(crate) fn run(
     let watch = Watch::start()?;
     let begin = Instant::now();
     let pull = node.pull()?;
-    let (run, (counts, cpu, containerd_cpu, memory)) = node.run(image, || {
+    let (run, (counts, cpu, containerd_cpu, memory, asked)) = node.run(image, || {
         let cpu = machine::cpu(snapshotter);
         let counts = node.link.counts();
         (
@@ -64,9 +65,13 @@ pub(crate) fn run(
             cpu,
             machine::cpu(containerd),
             machine::memory(snapshotter, "VmHWM"),
+            node.link.requests(),
         )
     })?;
     let noise = watch.end()?;
+    if requests {
+        print!("{}", super::requests::list(&asked, begin, pull));
+    }
     let Counts {
         connections,
         requests,

@@ -18,5 +18,6 @@ mod local;
 mod reads;
 mod starts;
 mod support;
+mod tail;
 mod tree;
 mod union;
