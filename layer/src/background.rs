@@ -86,6 +86,7 @@ impl Background {
         let queue = Queue::new(options.queue, options.drop);
         cache.pacer.cap(options.max_bandwidth);
         cache.pacer.pause(options.paused);
+        cache.pacer.silence(options.reader_silence);
         let shared = Arc::new(Shared {
             cache: Arc::clone(cache),
             options,
@@ -115,7 +116,8 @@ impl Background {
         }
         self.shared.layers.lock().push(Arc::downgrade(layer));
         // A guess, where nothing better is known.
-        if self.shared.options.enabled && layer.can_be_filled() && !layer.is_foreseen() {
+        let guess = self.shared.options.enabled && self.shared.cache.pacer.is_free();
+        if guess && layer.can_be_filled() && !layer.is_foreseen() {
             layer.prefetch(0..self.shared.options.first_spans);
         }
         self.shared.cache.work.notify_waiters();
@@ -195,13 +197,14 @@ impl Shared {
             }
         }
         self.following.fetch_add(1, Ordering::AcqRel);
+        let before_the_background = self.cache.soon.enter();
         let this = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(error) = layer.bring(gap.spans, None).await {
                 this.cache.metrics().background_failures.add(1);
                 tracing::debug!(target: "layer", layer = %layer.name(), %error, "what was hinted at is left to the readers");
             }
-            drop((layer, slot));
+            drop((layer, slot, before_the_background));
             this.following.fetch_sub(1, Ordering::AcqRel);
             this.cache.work.notify_waiters();
         });

@@ -1,23 +1,41 @@
 //! The memory of spans on their way: compressed, inflated, and until everybody who was given one has let go of it.
 
+use crate::urgency::Urgency;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Counted in these.
 const KIB: u64 = 1024;
 const MAX_PERMITS: u32 = u32::MAX >> 4;
 
-/// Half for what readers wait for and half for the rest, so that neither stands in the other's way.
+/// Half for what readers wait for, so that nothing else stands in their way. Of the other half the background never has so much
+/// that nothing is left for what is read soon.
 pub(crate) struct Budget {
-    readers: Arc<Semaphore>,
-    others: Arc<Semaphore>,
-    /// Of either half.
+    readers: Part,
+    others: Part,
+    background: Part,
+    taken: Arc<AtomicU64>,
+}
+
+struct Part {
+    semaphore: Arc<Semaphore>,
     permits: u32,
 }
 
 /// Memory that is taken; given back when dropped.
-pub(crate) struct Taken(#[expect(dead_code, reason = "it is held")] Option<OwnedSemaphorePermit>);
+pub(crate) struct Taken {
+    bytes: u64,
+    all: Arc<AtomicU64>,
+    _permits: [Option<OwnedSemaphorePermit>; 2],
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 struct Held {
     bytes: Vec<u8>,
@@ -30,32 +48,62 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-impl Budget {
-    pub(crate) fn new(bytes: u64) -> Budget {
-        let permits = u32::try_from(bytes / 2 / KIB).unwrap_or(u32::MAX);
+impl Part {
+    fn new(bytes: u64) -> Part {
+        let permits = u32::try_from(bytes / KIB).unwrap_or(u32::MAX);
         let permits = permits.clamp(1, MAX_PERMITS);
-        let half = || {
-            let permits = usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS);
-            Arc::new(Semaphore::new(permits))
-        };
-        Budget {
-            readers: half(),
-            others: half(),
+        Part {
+            semaphore: Arc::new(Semaphore::new(
+                usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS),
+            )),
             permits,
         }
     }
 
-    /// What is larger than all there is goes alone.
-    pub(crate) async fn take(&self, bytes: u64, for_reader: bool) -> Taken {
+    async fn take(&self, bytes: u64, most: u32) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
-        let half = if for_reader {
-            &self.readers
-        } else {
-            &self.others
-        };
-        let permits = permits.clamp(1, self.permits);
+        let permits = permits.clamp(1, most.max(1));
         // Never closed.
-        Taken(Arc::clone(half).acquire_many_owned(permits).await.ok())
+        let semaphore = Arc::clone(&self.semaphore);
+        semaphore.acquire_many_owned(permits).await.ok()
+    }
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: u64) -> Budget {
+        let half = bytes / 2;
+        Budget {
+            readers: Part::new(half),
+            others: Part::new(half),
+            background: Part::new(half / 8 * 5),
+            taken: Arc::default(),
+        }
+    }
+
+    /// Bytes that are taken now.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// What is larger than all there is goes alone. What is read soon never needs what the background has: the background
+    /// may be standing back for it.
+    pub(crate) async fn take(&self, bytes: u64, urgency: Urgency) -> Taken {
+        let (others, background) = (&self.others, &self.background);
+        let reserve = others.permits.saturating_sub(background.permits);
+        let permits = match urgency {
+            Urgency::Reader => [self.readers.take(bytes, self.readers.permits).await, None],
+            Urgency::Soon => [others.take(bytes, reserve).await, None],
+            Urgency::Background => {
+                let own = background.take(bytes, background.permits).await;
+                [own, others.take(bytes, background.permits).await]
+            }
+        };
+        self.taken.fetch_add(bytes, Ordering::Relaxed);
+        Taken {
+            bytes,
+            all: Arc::clone(&self.taken),
+            _permits: permits,
+        }
     }
 }
 
@@ -72,17 +120,39 @@ mod tests {
     use super::*;
     use futures_util::FutureExt as _;
 
+    fn is_left(budget: &Budget, kib: u64, urgency: Urgency) -> bool {
+        budget.take(kib * KIB, urgency).now_or_never().is_some()
+    }
+
     #[tokio::test]
     async fn memory_counts_until_the_last_reader_has_let_go_of_it() {
         let budget = Budget::new(200 * KIB);
-        let taken = budget.take(100 * KIB, true).await;
-        assert!(budget.take(1, false).now_or_never().is_some());
-        assert!(budget.take(1, true).now_or_never().is_none());
+        let taken = budget.take(100 * KIB, Urgency::Reader).await;
+        assert!(is_left(&budget, 1, Urgency::Soon));
+        assert!(!is_left(&budget, 1, Urgency::Reader));
         let bytes = taken.hold(vec![7; 10]);
         let slice = bytes.slice(3..4);
         drop(bytes);
-        assert!(budget.take(1, true).now_or_never().is_none());
+        assert!(!is_left(&budget, 1, Urgency::Reader));
+        assert_eq!(budget.taken(), 100 * KIB);
         drop(slice);
-        assert!(budget.take(u64::MAX, true).now_or_never().is_some());
+        assert_eq!(budget.taken(), 0);
+        assert!(is_left(&budget, 1 << 40, Urgency::Reader));
+    }
+
+    #[tokio::test]
+    async fn the_background_leaves_something_for_what_is_read_soon() {
+        let budget = Budget::new(160 * KIB);
+        let background = budget.take(1 << 40, Urgency::Background).await;
+        assert!(!is_left(&budget, 1, Urgency::Background));
+        // However large it is.
+        assert!(is_left(&budget, 1 << 30, Urgency::Soon));
+        let soon = budget.take(30 * KIB, Urgency::Soon).await;
+        assert!(!is_left(&budget, 1, Urgency::Soon));
+        drop(background);
+        let all = budget.take(50 * KIB, Urgency::Background).await;
+        assert!(!is_left(&budget, 1, Urgency::Background));
+        drop((soon, all));
+        assert_eq!(budget.taken(), 0);
     }
 }

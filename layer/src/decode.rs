@@ -2,6 +2,7 @@
 
 use crate::cache::{Cache, Store};
 use crate::error::Error;
+use crate::urgency::Urgency;
 use soci::spans::{SpanId, SpanTable};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -24,9 +25,9 @@ impl Decoder {
         self: &Arc<Self>,
         span: u32,
         compressed: Vec<u8>,
-        for_reader: bool,
+        urgency: Urgency,
     ) -> Result<Result<Vec<u8>, soci::Error>, Error> {
-        let spare = if for_reader {
+        let spare = if urgency == Urgency::Reader {
             None
         } else {
             let spare = Arc::clone(&self.cache.spare_inflate);

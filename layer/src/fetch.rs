@@ -12,6 +12,7 @@ use crate::pacer::Leave;
 use crate::request::Request;
 use crate::source::Source;
 use crate::spans::{Gap, gaps};
+use crate::urgency::{Urgency, Wanted};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use soci::spans::SpanId;
@@ -28,16 +29,6 @@ const CLAIMS: usize = 3;
 /// Between the attempts of a reader whose source cannot be reached; each pause is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(2);
-
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Urgency {
-    /// Somebody waits.
-    Reader,
-    /// Somebody will soon: a start-up profile, a file that is read in order.
-    Soon,
-    /// Each request waits for its turn, until a reader wants one of the spans.
-    Background,
-}
 
 /// What somebody wants of a layer.
 pub(crate) struct Want<'a> {
@@ -102,7 +93,6 @@ impl Drop for Counted<'_> {
 struct Landing<'a> {
     leads: VecDeque<Lead>,
     cut: Cut,
-    urgency: Urgency,
     share: Option<Arc<Share>>,
     /// For the span that is arriving.
     taken: Option<Taken>,
@@ -154,10 +144,9 @@ impl Loader {
         let mut brought = Vec::new();
         let mut wanted = want.spans.to_vec();
         for _ in 0..CLAIMS {
-            let for_reader = want.urgency == Urgency::Reader;
             let flights = &self.store().flights;
             let present = |span| self.present(span, want.thorough);
-            let claims = flights.claim(&wanted, for_reader, present);
+            let claims = flights.claim(&wanted, want.urgency, present);
             wanted.clear();
             let mut leads = Vec::new();
             let mut flights: Vec<(u32, Flight)> = Vec::new();
@@ -175,7 +164,7 @@ impl Loader {
                 }
             }
             leads.extend(self.tail(leads.last(), &want.tail));
-            self.launch(leads, want);
+            self.launch(leads, want.share.as_ref());
             // Each is let go of when it lands: no span waits in memory for another one that may need the memory.
             let landed = flights.into_iter().map(|(span, flight)| async move {
                 let outcome = flight.wait().await;
@@ -206,7 +195,7 @@ impl Loader {
         let spans: Vec<u32> = tail.clone().collect();
         let flights = &self.store().flights;
         let absent = |span| (self.store().presence(span) != Presence::Absent).then_some(());
-        let claims = flights.claim(&spans, false, absent);
+        let claims = flights.claim(&spans, Urgency::Soon, absent);
         let leads = claims.into_iter().map_while(|(_, claim)| match claim {
             Claim::Lead(lead) => Some(lead),
             Claim::Present(()) | Claim::Flight(_) => None,
@@ -232,13 +221,12 @@ impl Loader {
     }
 
     /// Every flight is a task of its own: it lands even if the reader that started it goes away.
-    fn launch(self: &Arc<Self>, leads: Vec<Lead>, want: &Want<'_>) {
-        let urgency = want.urgency;
+    fn launch(self: &Arc<Self>, leads: Vec<Lead>, share: Option<&Arc<Share>>) {
         let on_disk = |lead: &Lead| self.store().presence(lead.span) != Presence::Absent;
         let (old, missing): (Vec<Lead>, Vec<Lead>) = leads.into_iter().partition(on_disk);
         for lead in old {
             let loader = Arc::clone(self);
-            tokio::spawn(async move { loader.reload(lead, urgency).await });
+            tokio::spawn(async move { loader.reload(lead).await });
         }
         let found = gaps(
             missing.iter().map(|lead| lead.span),
@@ -248,16 +236,17 @@ impl Loader {
         let mut missing = missing.into_iter();
         for gap in found {
             let leads = missing.by_ref().take(gap.spans.len()).collect();
-            let (loader, share) = (Arc::clone(self), want.share.clone());
-            tokio::spawn(async move { loader.fly(gap, leads, urgency, share).await });
+            let (loader, share) = (Arc::clone(self), share.cloned());
+            tokio::spawn(async move { loader.fly(gap, leads, share).await });
         }
     }
 
     /// A span that is on disk but has not been verified by this process, or could not be read just now.
-    async fn reload(self: &Arc<Self>, lead: Lead, urgency: Urgency) {
+    async fn reload(self: &Arc<Self>, lead: Lead) {
         let span = lead.span;
         let loaded = {
-            let _taken = self.take(self.decoder.inflated(span), urgency).await;
+            let bytes = self.decoder.inflated(span);
+            let _taken = self.take(bytes, &lead.wanted).await;
             let decoder = Arc::clone(&self.decoder);
             tokio::task::spawn_blocking(move || decoder.cache.load(&decoder.store, span)).await
         };
@@ -270,26 +259,26 @@ impl Loader {
                 spans: span..span.saturating_add(1),
                 compressed,
             };
-            self.fly(gap, [lead].into(), urgency, None).await;
+            self.fly(gap, [lead].into(), None).await;
         }
     }
 
-    async fn take(&self, bytes: u64, urgency: Urgency) -> Taken {
-        let for_reader = urgency == Urgency::Reader;
-        self.cache().budget.take(bytes, for_reader).await
+    /// Whoever holds what is waited for here may be standing back for somebody more urgent: nobody is made to wait with it.
+    async fn take(&self, bytes: u64, wanted: &Wanted) -> Taken {
+        loop {
+            let urgency = wanted.urgency();
+            tokio::select! {
+                biased;
+                () = wanted.above(urgency) => {}
+                taken = self.cache().budget.take(bytes, urgency) => return taken,
+            }
+        }
     }
 
-    async fn fly(
-        self: &Arc<Self>,
-        gap: Gap,
-        leads: VecDeque<Lead>,
-        urgency: Urgency,
-        share: Option<Arc<Share>>,
-    ) {
+    async fn fly(self: &Arc<Self>, gap: Gap, leads: VecDeque<Lead>, share: Option<Arc<Share>>) {
         let mut landing = Landing {
             leads,
             cut: Cut::new(&gap, |span| self.table().compressed(SpanId(span))),
-            urgency,
             share,
             taken: None,
             end: gap.compressed.end,
@@ -342,7 +331,7 @@ impl Loader {
         loop {
             let decoded = self
                 .decoder
-                .verify_and_inflate(span, compressed, lead.wanted.is());
+                .verify_and_inflate(span, compressed, lead.wanted.urgency());
             match decoded.await? {
                 Ok(bytes) => return Ok(bytes),
                 Err(soci::Error::SpanDigest { .. }) if retries > 0 => {
@@ -371,10 +360,11 @@ impl<'a> Landing<'a> {
                 continue;
             }
             // No connection is held while memory is waited for.
+            self.stand_back().await;
             self.make_room(span).await;
             let start = self.cut.position();
             let (end, mut leave) = self.turn().await;
-            let counted = Counted::new(loader.cache(), self.urgency);
+            let counted = Counted::new(loader.cache(), self.urgency());
             let mut request = loader.request(start..end)?;
             while let Some(piece) = request.next().await? {
                 let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
@@ -391,9 +381,26 @@ impl<'a> Landing<'a> {
         Ok(())
     }
 
+    fn urgency(&self) -> Urgency {
+        let lead = self.leads.front();
+        lead.map_or(Urgency::Background, |lead| lead.wanted.urgency())
+    }
+
+    /// What nobody wants yet takes no memory while others come first.
+    async fn stand_back(&self) {
+        let (Some(lead), None) = (self.leads.front(), &self.taken) else {
+            return;
+        };
+        tokio::select! {
+            biased;
+            () = lead.wanted.above(Urgency::Background) => {}
+            () = self.loader.cache().pacer.comes_next() => {}
+        }
+    }
+
     /// Up to where to ask now.
     async fn turn(&self) -> (u64, Option<Leave<'a>>) {
-        let (Urgency::Background, Some(lead)) = (self.urgency, self.leads.front()) else {
+        let Some(lead) = self.leads.front() else {
             return (self.end, None);
         };
         let cache = self.loader.cache();
@@ -401,17 +408,19 @@ impl<'a> Landing<'a> {
         let missing = self.end.saturating_sub(start);
         let leave = tokio::select! {
             biased;
-            () = lead.wanted.by_reader() => return (self.end, None),
-            leave = cache.pacer.leave(missing, &cache.link, &cache.readers) => leave,
+            () = lead.wanted.above(Urgency::Background) => return (self.end, None),
+            leave = cache.pacer.leave(missing, &cache.link) => leave,
         };
         (start.saturating_add(leave.bytes).min(self.end), Some(leave))
     }
 
     async fn make_room(&mut self, span: u32) {
-        if self.taken.is_none() {
-            let bytes = self.loader.decoder.weight(span);
-            self.taken = Some(self.loader.take(bytes, self.urgency).await);
-        }
+        let (None, Some(lead)) = (&self.taken, self.leads.front()) else {
+            return;
+        };
+        let bytes = self.loader.decoder.weight(span);
+        let taken = self.loader.take(bytes, &lead.wanted).await;
+        self.taken = Some(taken);
     }
 
     /// Lands each span as soon as its last byte is here.

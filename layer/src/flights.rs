@@ -1,12 +1,12 @@
 //! One flight per span: whoever needs a span that is under way waits for it.
 
 use crate::error::Error;
+use crate::urgency::{Urgency, Wanted};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 pub(crate) type Outcome = Result<Bytes, Error>;
 
@@ -18,34 +18,6 @@ pub(crate) struct Flights {
 struct UnderWay {
     outcome: watch::Receiver<Option<Outcome>>,
     wanted: Arc<Wanted>,
-}
-
-/// Whether a reader waits for any of the spans that were claimed together.
-#[derive(Default)]
-pub(crate) struct Wanted {
-    is: AtomicBool,
-    told: Notify,
-}
-
-impl Wanted {
-    fn want(&self) {
-        if !self.is.swap(true, Ordering::AcqRel) {
-            self.told.notify_waiters();
-        }
-    }
-
-    pub(crate) fn is(&self) -> bool {
-        self.is.load(Ordering::Acquire)
-    }
-
-    /// Returns once a reader waits.
-    pub(crate) async fn by_reader(&self) {
-        let mut told = std::pin::pin!(self.told.notified());
-        told.as_mut().enable();
-        if !self.is() {
-            told.await;
-        }
-    }
 }
 
 /// What `claim` found out about one span.
@@ -72,17 +44,14 @@ impl Flights {
     pub(crate) fn claim<P>(
         self: &Arc<Self>,
         spans: &[u32],
-        for_reader: bool,
+        urgency: Urgency,
         present: impl Fn(u32) -> Option<P>,
     ) -> Vec<(u32, Claim<P>)> {
-        let wanted = Arc::new(Wanted::default());
-        wanted.is.store(for_reader, Ordering::Release);
+        let wanted = Arc::new(Wanted::new(urgency));
         let mut under_way = self.under_way.lock();
         let mut claim = |span| {
             if let Some(flight) = under_way.get(&span) {
-                if for_reader {
-                    flight.wanted.want();
-                }
+                flight.wanted.raise(urgency);
                 return Claim::Flight(Flight(flight.outcome.clone()));
             }
             if let Some(present) = present(span) {
@@ -136,7 +105,7 @@ mod tests {
     use super::*;
 
     fn check(flights: &Arc<Flights>, span: u32) -> Claim<()> {
-        let mut claims = flights.claim(&[span], false, |_| None);
+        let mut claims = flights.claim(&[span], Urgency::Background, |_| None);
         claims.pop().unwrap().1
     }
 
@@ -155,16 +124,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_joins_is_noticed() {
+    async fn whoever_joins_lends_a_flight_his_urgency() {
         use futures_util::FutureExt as _;
         let flights = Arc::new(Flights::default());
         let Claim::Lead(lead) = check(&flights, 3) else {
             panic!("nobody else is here")
         };
-        check(&flights, 3);
-        assert!(lead.wanted.by_reader().now_or_never().is_none());
-        flights.claim(&[3], true, |_| None::<()>);
-        assert!(lead.wanted.by_reader().now_or_never().is_some());
+        let is_above = |urgency| lead.wanted.above(urgency).now_or_never().is_some();
+        assert!(!is_above(Urgency::Background));
+        flights.claim(&[3], Urgency::Reader, |_| None::<()>);
+        flights.claim(&[3], Urgency::Soon, |_| None::<()>);
+        assert_eq!(lead.wanted.urgency(), Urgency::Reader);
+        assert!(is_above(Urgency::Soon));
     }
 
     #[tokio::test]

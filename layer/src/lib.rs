@@ -26,6 +26,7 @@ mod source;
 mod spans;
 mod starts;
 mod tree;
+mod urgency;
 mod verify;
 
 pub use background::{Background, BackgroundOptions};

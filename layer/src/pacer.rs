@@ -3,6 +3,7 @@
 use crate::link::{LEAST, Link};
 use crate::readers::Readers;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -12,8 +13,9 @@ const REQUESTS: u64 = 4;
 /// A capped request has at most what the cap lets through in a tenth of a second, but no less than this.
 const LEAST_CAPPED: u64 = 64 << 10;
 
-#[derive(Default)]
 pub(crate) struct Pacer {
+    readers: Arc<Readers>,
+    soon: Arc<Readers>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -21,6 +23,8 @@ pub(crate) struct Pacer {
 #[derive(Default)]
 struct State {
     paused: bool,
+    /// How long nothing is asked after a reader waited.
+    silence: Duration,
     /// Bytes per second.
     cap: Option<u64>,
     not_before: Option<Instant>,
@@ -41,6 +45,20 @@ enum Next {
 }
 
 impl Pacer {
+    /// The background comes after both.
+    pub(crate) fn new(readers: &Arc<Readers>, soon: &Arc<Readers>) -> Pacer {
+        Pacer {
+            readers: Arc::clone(readers),
+            soon: Arc::clone(soon),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn silence(&self, silence: Duration) {
+        self.state.lock().silence = silence;
+    }
+
     pub(crate) fn pause(&self, paused: bool) {
         self.state.lock().paused = paused;
         self.changed.notify_waiters();
@@ -58,10 +76,28 @@ impl Pacer {
         state.request(link.window())
     }
 
-    /// Waits for its turn; gives leave for at most `most` bytes.
-    pub(crate) async fn leave(&self, most: u64, link: &Link, readers: &Readers) -> Leave<'_> {
+    /// Neither paused nor capped.
+    pub(crate) fn is_free(&self) -> bool {
+        let state = self.state.lock();
+        !state.paused && state.cap.is_none()
+    }
+
+    /// Returns when nobody waits, nobody just has, and all is here that will be read soon.
+    pub(crate) async fn comes_next(&self) {
+        let silence = self.state.lock().silence;
         loop {
-            readers.quiet(Duration::ZERO).await;
+            self.soon.quiet(Duration::ZERO).await;
+            self.readers.quiet(silence).await;
+            if !self.soon.is_waited_for() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for its turn; gives leave for at most `most` bytes.
+    pub(crate) async fn leave(&self, most: u64, link: &Link) -> Leave<'_> {
+        loop {
+            self.comes_next().await;
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let next = self.state.lock().next(most, link.window(), Instant::now());

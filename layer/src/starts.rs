@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::layer::Layer;
 use crate::meter::{Meter, Share};
+use crate::readers::Waiting;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -36,6 +37,8 @@ struct State {
     waiting: BTreeMap<(u32, u64), Job>,
     came: u64,
     requests: usize,
+    /// Keeps the background back while there is anything to bring.
+    before_the_background: Option<Waiting>,
 }
 
 struct Job {
@@ -71,6 +74,9 @@ impl Starts {
                 let key = (at, state.came);
                 state.came = state.came.saturating_add(1);
                 state.waiting.insert(key, job);
+            }
+            if !state.is_idle() && state.before_the_background.is_none() {
+                state.before_the_background = Some(self.cache.soon.enter());
             }
         }
         self.more.notify_one();
@@ -134,7 +140,11 @@ impl Starts {
         let idle = {
             let mut state = self.state.lock();
             state.requests = state.requests.saturating_sub(1);
-            state.is_idle()
+            let idle = state.is_idle();
+            if idle {
+                state.before_the_background = None;
+            }
+            idle
         };
         if idle {
             self.finished.notify_waiters();

@@ -56,6 +56,8 @@ impl Default for CacheOptions {
 pub struct Usage {
     pub disk: u64,
     pub memory: u64,
+    /// Of spans on their way.
+    pub in_flight: u64,
 }
 
 pub struct Cache {
@@ -69,6 +71,8 @@ pub struct Cache {
     trouble: Trouble,
     metrics: Arc<Metrics>,
     pub(crate) readers: Arc<Readers>,
+    /// What will be read soon, as long as it is not all here.
+    pub(crate) soon: Arc<Readers>,
     /// Told when there may be something to do in the background.
     pub(crate) work: Notify,
     pub(crate) inflate: Arc<Semaphore>,
@@ -94,6 +98,7 @@ impl Cache {
         } else {
             options.inflate
         };
+        let (readers, soon) = <(Arc<Readers>, Arc<Readers>)>::default();
         Ok(Arc::new(Cache {
             root: dir.to_owned(),
             shelves,
@@ -103,13 +108,14 @@ impl Cache {
             evicting: AtomicBool::new(false),
             trouble: Trouble::default(),
             metrics: Arc::default(),
-            readers: Arc::default(),
+            pacer: Pacer::new(&readers, &soon),
+            readers,
+            soon,
             work: Notify::new(),
             inflate: Arc::new(Semaphore::new(inflate)),
             spare_inflate: Arc::new(Semaphore::new(inflate.saturating_sub(1).max(1))),
             budget: Budget::new(options.in_flight),
             link: Link::default(),
-            pacer: Pacer::default(),
             reader_requests: AtomicUsize::new(0),
             options,
         }))
@@ -119,6 +125,7 @@ impl Cache {
         Usage {
             disk: self.shelves.used(),
             memory: self.memory.usage(),
+            in_flight: self.budget.taken(),
         }
     }
 

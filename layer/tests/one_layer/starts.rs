@@ -31,16 +31,6 @@ fn compressed(bench: &Bench, spans: &[u32]) -> Vec<Range<u64>> {
     spans.iter().map(range).collect()
 }
 
-async fn until(bench: &Bench, requests: usize) {
-    for _ in 0..1000 {
-        if bench.blob.count() >= requests {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    panic!("{:?}", bench.blob.requests());
-}
-
 #[tokio::test]
 async fn a_profile_is_asked_for_at_once_and_in_the_order_of_use() {
     let bench = bench("pax", &unchecked());

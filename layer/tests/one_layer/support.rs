@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use layer::{
     Cache, CacheOptions, Error, Inode, Kind, Layer, LayerId, Metrics, Options, Read, Source,
     SourceError, SourceFailure,
 };
 use oci_spec::image::Digest;
+use soci::build::{BuildOptions, Builder, Compression, Cuts};
 use soci::spans::{SpanId, SpanTable};
 use soci::toc::{EntryId, Toc};
 use soci::ztoc::{Limits, Ztoc};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
@@ -33,7 +35,17 @@ pub(crate) struct Blob {
     bytes: Bytes,
     requests: Mutex<Vec<Range<u64>>>,
     tricks: Mutex<VecDeque<Trick>>,
-    held: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
+}
+
+/// What keeps answers back.
+#[derive(Clone, Default)]
+struct Gate {
+    closed: bool,
+    /// Bytes of each answer that come all the same.
+    first: u64,
+    /// Requests that are answered all the same, by their place in the log.
+    open: HashSet<usize>,
 }
 
 impl Blob {
@@ -42,7 +54,7 @@ impl Blob {
             bytes: bytes.into(),
             requests: Mutex::default(),
             tricks: Mutex::default(),
-            held: watch::Sender::new(false),
+            gate: watch::Sender::default(),
         })
     }
 
@@ -53,11 +65,24 @@ impl Blob {
 
     /// Requests arrive but get no answer.
     pub(crate) fn hold(&self) {
-        self.held.send_replace(true);
+        self.hold_after(0);
+    }
+
+    /// Of each answer only so many bytes arrive.
+    pub(crate) fn hold_after(&self, first: u64) {
+        self.gate.send_modify(|gate| {
+            gate.closed = true;
+            gate.first = first;
+        });
+    }
+
+    /// These requests are answered while others are held.
+    pub(crate) fn answer(&self, requests: Range<usize>) {
+        self.gate.send_modify(|gate| gate.open.extend(requests));
     }
 
     pub(crate) fn release(&self) {
-        self.held.send_replace(false);
+        self.gate.send_replace(Gate::default());
     }
 
     pub(crate) fn requests(&self) -> Vec<Range<u64>> {
@@ -72,28 +97,79 @@ impl Blob {
 /// The same blob under several layers.
 pub(crate) struct Shared(pub(crate) Arc<Blob>);
 
+/// A request that came in.
+struct Asked {
+    blob: Arc<Blob>,
+    number: usize,
+    range: Range<u64>,
+    trick: Option<Trick>,
+}
+
+impl Shared {
+    fn ask(&self, range: Range<u64>) -> Asked {
+        let blob = Arc::clone(&self.0);
+        let number = {
+            let mut requests = blob.requests.lock().unwrap();
+            requests.push(range.clone());
+            requests.len() - 1
+        };
+        let trick = blob.tricks.lock().unwrap().pop_front();
+        Asked {
+            blob,
+            number,
+            range,
+            trick,
+        }
+    }
+}
+
+impl Asked {
+    async fn opened(&self) {
+        let mut gate = self.blob.gate.subscribe();
+        let open = |gate: &Gate| !gate.closed || gate.open.contains(&self.number);
+        gate.wait_for(open).await.unwrap();
+    }
+
+    fn bytes(&self) -> Result<Bytes, SourceError> {
+        let range = self.range.start as usize..self.range.end as usize;
+        let right = self.blob.bytes.slice(range);
+        match self.trick {
+            None => Ok(right),
+            Some(Trick::Fail(failure)) => Err(SourceError::new(failure, "told to fail")),
+            Some(Trick::Truncate) => Ok(right.slice(..right.len() - 1)),
+            Some(Trick::Extend) => Ok([&right[..], b"!"].concat().into()),
+            Some(Trick::FlipBit) => {
+                let mut wrong = right.to_vec();
+                let middle = wrong.len() / 2;
+                wrong[middle] ^= 1;
+                Ok(wrong.into())
+            }
+        }
+    }
+}
+
 impl Source for Shared {
     fn read(&self, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, SourceError>> {
-        let blob = Arc::clone(&self.0);
-        blob.requests.lock().unwrap().push(range.clone());
-        let trick = blob.tricks.lock().unwrap().pop_front();
+        let asked = self.ask(range);
         Box::pin(async move {
-            blob.held.subscribe().wait_for(|held| !held).await.unwrap();
-            let range = range.start as usize..range.end as usize;
-            let right = blob.bytes.slice(range);
-            match trick {
-                None => Ok(right),
-                Some(Trick::Fail(failure)) => Err(SourceError::new(failure, "told to fail")),
-                Some(Trick::Truncate) => Ok(right.slice(..right.len() - 1)),
-                Some(Trick::Extend) => Ok([&right[..], b"!"].concat().into()),
-                Some(Trick::FlipBit) => {
-                    let mut wrong = right.to_vec();
-                    let middle = wrong.len() / 2;
-                    wrong[middle] ^= 1;
-                    Ok(wrong.into())
-                }
-            }
+            asked.opened().await;
+            asked.bytes()
         })
+    }
+
+    fn stream(&self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, SourceError>> {
+        let asked = self.ask(range);
+        let first = self.0.gate.borrow().first as usize;
+        let early = (first > 0).then(|| {
+            let bytes = asked.bytes()?;
+            Ok(bytes.slice(..first.min(bytes.len())))
+        });
+        let rest = async move {
+            asked.opened().await;
+            let bytes = asked.bytes()?;
+            Ok(bytes.slice(first.min(bytes.len())..))
+        };
+        stream::iter(early).chain(stream::once(rest)).boxed()
     }
 }
 
@@ -102,6 +178,7 @@ pub(crate) struct Fixture {
     pub(crate) blob: Vec<u8>,
     pub(crate) ztoc: PathBuf,
     pub(crate) tar: Vec<u8>,
+    _dir: Option<TempDir>,
 }
 
 pub(crate) fn fixture(name: &str) -> Fixture {
@@ -124,6 +201,50 @@ pub(crate) fn fixture(name: &str) -> Fixture {
         blob,
         ztoc: dir.join(format!("{name}.ztoc")),
         tar,
+        _dir: None,
+    }
+}
+
+/// A plain tar of one file, in spans of equal size.
+pub(crate) fn large_fixture(span: u64, spans: u32) -> Fixture {
+    let size = u64::from(spans) * span - 4096;
+    let mut tar = vec![0; 512];
+    let mut put = |at: usize, text: &str| tar[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, "large");
+    put(100, "0000644");
+    put(108, "0000000");
+    put(116, "0000000");
+    put(124, &format!("{size:011o}"));
+    put(136, "00000000000");
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar\x0000");
+    let sum: u32 = tar.iter().map(|byte| u32::from(*byte)).sum();
+    tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    // No two places look alike.
+    let mut state = 1_u64;
+    while (tar.len() as u64) < 512 + size {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        tar.extend(&state.to_be_bytes());
+    }
+    tar.resize((u64::from(spans) * span) as usize, 0);
+    let options = BuildOptions {
+        cuts: Cuts::every(span),
+        build_tool: String::new(),
+        compression: Compression::Tar,
+    };
+    let mut builder = Builder::new(&options).unwrap();
+    builder.push(&tar).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let ztoc = dir.path().join("ztoc");
+    std::fs::write(&ztoc, builder.finish().unwrap().ztoc).unwrap();
+    Fixture {
+        blob: tar.clone(),
+        ztoc,
+        tar,
+        _dir: Some(dir),
     }
 }
 
@@ -203,7 +324,10 @@ pub(crate) fn bench(name: &str, options: &Options) -> Bench {
 }
 
 pub(crate) fn bench_with(name: &str, options: &Options, cache: CacheOptions) -> Bench {
-    let fixture = fixture(name);
+    bench_of(fixture(name), options, cache)
+}
+
+pub(crate) fn bench_of(fixture: Fixture, options: &Options, cache: CacheOptions) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let blob = Blob::new(fixture.blob.clone());
     let cache = Cache::open(&dir.path().join("cache"), cache).unwrap();
@@ -302,6 +426,26 @@ impl Bench {
     pub(crate) async fn settle(&self) {
         settle(&self.layer, self.fixture.spans().uncompressed_size()).await;
     }
+}
+
+/// Until so many requests have come in.
+pub(crate) async fn until(bench: &Bench, requests: usize) {
+    wait_for(
+        || bench.blob.count() >= requests,
+        || format!("{:?}", bench.blob.requests()),
+    )
+    .await;
+}
+
+/// A test that would wait for ever fails.
+pub(crate) async fn wait_for(done: impl Fn() -> bool, otherwise: impl FnOnce() -> String) {
+    for _ in 0..10_000 {
+        if done() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    panic!("{}", otherwise());
 }
 
 pub(crate) async fn settle(layer: &Arc<Layer>, resident: u64) {
