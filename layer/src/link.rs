@@ -10,9 +10,11 @@ const SAMPLE: Duration = Duration::from_millis(50);
 const SAMPLES: usize = 16;
 /// How much more than the delay is kept under way: what a reader's answer may have to wait behind.
 const QUEUE: Duration = Duration::from_millis(40);
+/// The same where nobody waits for what is under way.
+const BACKGROUND_QUEUE: Duration = Duration::from_millis(15);
 /// Before anything is known, and the least and the most there may be.
 const FIRST: u64 = 4 << 20;
-pub(crate) const LEAST: u64 = 512 << 10;
+const LEAST: u64 = 512 << 10;
 const MOST: u64 = 64 << 20;
 /// From the answer to a reader's next request, as a guess.
 const THOUGHT: Duration = Duration::from_millis(10);
@@ -25,9 +27,13 @@ pub(crate) struct Link(Mutex<State>);
 
 #[derive(Default)]
 struct State {
+    /// Of questions asked while nothing else was under way: other answers wait for each other, and a window that
+    /// grew with their delay would make it grow in turn.
     round_trips: VecDeque<Duration>,
     /// Bytes per second.
     rates: VecDeque<u64>,
+    /// Answers of which nothing has come.
+    awaited: usize,
     /// Answers whose bytes are arriving.
     flowing: usize,
     since: Option<Instant>,
@@ -38,6 +44,8 @@ struct State {
 pub(crate) struct Answer<'a> {
     link: &'a Link,
     asked: Instant,
+    /// Nothing else was under way.
+    alone: bool,
     flows: bool,
 }
 
@@ -45,6 +53,7 @@ impl Link {
     pub(crate) fn ask(&self) -> Answer<'_> {
         Answer {
             link: self,
+            alone: self.0.lock().asked(),
             asked: Instant::now(),
             flows: false,
         }
@@ -59,13 +68,18 @@ impl Link {
 
     /// Bytes asked for and not yet here with which the link is never idle and its queue stays short.
     pub(crate) fn window(&self) -> u64 {
-        self.0.lock().window()
+        self.0.lock().window(QUEUE)
+    }
+
+    /// As much of that as the background may have.
+    pub(crate) fn background_window(&self) -> u64 {
+        self.0.lock().window(BACKGROUND_QUEUE)
     }
 }
 
 impl State {
-    fn window(&self) -> u64 {
-        self.carries(QUEUE).unwrap_or(FIRST).clamp(LEAST, MOST)
+    fn window(&self, queue: Duration) -> u64 {
+        self.carries(queue).unwrap_or(FIRST).clamp(LEAST, MOST)
     }
 
     /// Bytes in a round trip and as long again as `more`; None as long as nothing is known.
@@ -75,13 +89,26 @@ impl State {
         Some((rate / 1000).saturating_mul(micros / 1000))
     }
 
-    fn first_byte(&mut self, delay: Duration, now: Instant) {
-        push(&mut self.round_trips, delay);
-        if self.flowing == 0 {
+    /// Whether nothing else is under way.
+    fn asked(&mut self) -> bool {
+        let alone = self.awaited + self.flowing == 0;
+        self.awaited += 1;
+        alone
+    }
+
+    fn first_bytes(&mut self, delay: Option<Duration>, bytes: u64, now: Instant) {
+        if let Some(delay) = delay {
+            push(&mut self.round_trips, delay);
+        }
+        self.awaited = self.awaited.saturating_sub(1);
+        self.flowing += 1;
+        if self.flowing > 1 {
+            self.arrived(bytes, now);
+        } else {
+            // What came before it was not measured.
             self.since = Some(now);
             self.bytes = 0;
         }
-        self.flowing += 1;
     }
 
     fn arrived(&mut self, bytes: u64, now: Instant) {
@@ -106,11 +133,11 @@ impl State {
         if self.flowing > 0 {
             return;
         }
-        // Too short for a sample, unless nothing else is known.
+        // Not too short for a sample.
         let long = self
             .since
             .is_some_and(|since| now.duration_since(since) >= SAMPLE / 4);
-        if long {
+        if long && self.bytes > 0 {
             self.sample(now);
         }
         self.since = None;
@@ -124,7 +151,8 @@ impl Answer<'_> {
         let mut state = self.link.0.lock();
         if !self.flows {
             self.flows = true;
-            state.first_byte(now.duration_since(self.asked), now);
+            let delay = self.alone.then(|| now.duration_since(self.asked));
+            state.first_bytes(delay, bytes, now);
         } else {
             state.arrived(bytes, now);
         }
@@ -133,8 +161,11 @@ impl Answer<'_> {
 
 impl Drop for Answer<'_> {
     fn drop(&mut self) {
+        let mut state = self.link.0.lock();
         if self.flows {
-            self.link.0.lock().ended(Instant::now());
+            state.ended(Instant::now());
+        } else {
+            state.awaited = state.awaited.saturating_sub(1);
         }
     }
 }
@@ -150,30 +181,54 @@ fn push<T>(samples: &mut VecDeque<T>, sample: T) {
 mod tests {
     use super::*;
 
+    const MS: Duration = Duration::from_millis(1);
+
     /// A second of answers: `delay` until the first byte, then `rate` bytes per second.
-    fn check(delay_ms: u64, rate: u64, expected: u64) {
-        let mut state = State::default();
-        assert_eq!(state.window(), FIRST);
-        let mut now = Instant::now();
-        state.first_byte(Duration::from_millis(delay_ms), now);
+    fn a_second(state: &mut State, delay_ms: u32, rate: u64, now: &mut Instant) {
+        let alone = state.asked();
+        let delay = alone.then_some(MS * delay_ms);
+        state.first_bytes(delay, 0, *now);
         for _ in 0..100 {
-            now += Duration::from_millis(10);
-            state.arrived(rate / 100, now);
+            *now += MS * 10;
+            state.arrived(rate / 100, *now);
         }
-        state.ended(now);
-        let window = state.window();
+        state.ended(*now);
+    }
+
+    fn check(state: &State, expected: u64) {
+        let window = state.window(BACKGROUND_QUEUE);
         assert!(
             window.abs_diff(expected) <= expected / 20,
-            "{delay_ms} ms, {rate}: {window}"
+            "{window}, not {expected}"
         );
     }
 
     #[test]
     fn what_is_under_way_covers_the_delay_and_a_short_queue() {
-        check(100, 12_500_000, 1_750_000);
-        check(20, 50_000_000, 3_000_000);
-        check(60, 125_000_000, 12_500_000);
-        check(1, 1_000_000, LEAST);
-        check(100, 10_000_000_000, MOST);
+        for (delay, rate, expected) in [
+            (100, 12_500_000, 1_437_500),
+            (20, 50_000_000, 1_750_000),
+            (60, 125_000_000, 9_375_000),
+            (1, 1_000_000, LEAST),
+            (100, 10_000_000_000, MOST),
+        ] {
+            let mut state = State::default();
+            assert_eq!(state.window(BACKGROUND_QUEUE), FIRST);
+            a_second(&mut state, delay, rate, &mut Instant::now());
+            check(&state, expected);
+        }
+    }
+
+    #[test]
+    fn a_delay_that_comes_of_what_is_under_way_makes_no_larger_window() {
+        let mut state = State::default();
+        let mut now = Instant::now();
+        a_second(&mut state, 20, 50_000_000, &mut now);
+        // Another one is under way all the time.
+        assert!(state.asked());
+        for _ in 0..2 * SAMPLES {
+            a_second(&mut state, 500, 50_000_000, &mut now);
+        }
+        check(&state, 1_750_000);
     }
 }

@@ -1,6 +1,6 @@
 //! When the background may ask for more: not while a reader waits, not more than the link takes, not faster than told.
 
-use crate::link::{LEAST, Link};
+use crate::link::Link;
 use crate::readers::Readers;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// So many requests share what may be under way.
 const REQUESTS: u64 = 4;
+/// Fewer bytes are no request of their own: what a slow link's reader may have to wait behind.
+const LEAST: u64 = 256 << 10;
 /// A capped request has at most what the cap lets through in a tenth of a second, but no less than this.
 const LEAST_CAPPED: u64 = 64 << 10;
 
@@ -73,7 +75,7 @@ impl Pacer {
     /// How much makes a good request now.
     pub(crate) fn request(&self, link: &Link) -> u64 {
         let state = self.state.lock();
-        state.request(link.window())
+        state.request(link.background_window())
     }
 
     /// Neither paused nor capped.
@@ -100,7 +102,10 @@ impl Pacer {
             self.comes_next().await;
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let next = self.state.lock().next(most, link.window(), Instant::now());
+            let next = self
+                .state
+                .lock()
+                .next(most, link.background_window(), Instant::now());
             match next {
                 Next::Take(bytes) => return Leave { pacer: self, bytes },
                 Next::Change => changed.await,
