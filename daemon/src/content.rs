@@ -143,7 +143,7 @@ fn beside<T: Send, U>(
     })
 }
 
-fn matches(digest: &Digest, bytes: &[u8]) -> bool {
+pub(crate) fn matches(digest: &Digest, bytes: &[u8]) -> bool {
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
         use std::fmt::Write as _;

@@ -1,6 +1,7 @@
 //! Labels of one Prepare to the blob, the index and the zTOC of one image layer.
 
 mod artifact;
+mod contents;
 mod discovery;
 mod manifest;
 mod open;
@@ -22,6 +23,8 @@ pub use resolve::{Images, Options, Reason};
 /// One layer of one image, as containerd describes it.
 #[derive(Debug, Clone)]
 pub struct LayerRequest {
+    /// Of containerd, where the image is being pulled.
+    pub namespace: String,
     pub image: Reference,
     /// Of the platform's image manifest.
     pub manifest: Digest,
@@ -47,7 +50,7 @@ pub enum LabelError {
 
 impl LayerRequest {
     /// Labels are somebody else's text: only digests, a size and a reference are taken from them.
-    pub fn parse(labels: &BTreeMap<String, String>) -> Result<Self, LabelError> {
+    pub fn parse(namespace: &str, labels: &BTreeMap<String, String>) -> Result<Self, LabelError> {
         let required = |label: &'static str| {
             labels
                 .get(label)
@@ -61,6 +64,7 @@ impl LayerRequest {
             .map(String::as_str)
             .unwrap_or_default();
         Ok(Self {
+            namespace: namespace.to_owned(),
             image: image
                 .parse()
                 .map_err(|_| malformed(labels::IMAGE_REF, image))?,
@@ -140,12 +144,12 @@ mod tests {
             Some(value) => labels.insert(key.to_owned(), value.to_owned()),
             None => labels.remove(key),
         };
-        LayerRequest::parse(&labels)
+        LayerRequest::parse("default", &labels)
     }
 
     #[test]
     fn a_layer_is_described_by_three_labels() {
-        let request = LayerRequest::parse(&good()).unwrap();
+        let request = LayerRequest::parse("default", &good()).unwrap();
         assert_eq!(request.image.repository(), "app");
         assert_eq!(request.layer.as_ref(), sha("b"));
         assert_eq!(

@@ -43,12 +43,13 @@ pub struct Unavailable(pub String);
 
 /// Mounts image layers. `labels` are those of the Prepare request, then those of the snapshot.
 pub trait Layers: Send + Sync + 'static {
-    /// Decides about one layer. On `Remote` and `Local` it is mounted at `fs` when this returns;
+    /// Decides about one layer of an image that is pulled into a namespace of containerd. On `Remote` and `Local` it is mounted at `fs` when this returns;
     /// on `Deferred`, or when the future is dropped, nothing is left mounted.
     fn prepare<'a>(
         &'a self,
         id: SnapshotId,
         fs: PathBuf,
+        namespace: &'a str,
         labels: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Outcome>;
 

@@ -1,7 +1,8 @@
 //! The snapshotter process: containerd's requests in, mounts out.
 
 pub mod config;
-pub mod content;
+pub mod containerd;
+mod content;
 pub mod disk;
 pub mod error;
 pub mod filter;

@@ -80,9 +80,10 @@ impl Inner {
         self: &Arc<Self>,
         id: SnapshotId,
         fs: PathBuf,
+        namespace: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<Served, String> {
-        let request = LayerRequest::parse(labels).map_err(|error| error.to_string())?;
+        let request = LayerRequest::parse(namespace, labels).map_err(|error| error.to_string())?;
         let served = self
             .parts
             .images
@@ -299,10 +300,11 @@ impl Layers for Mounts {
         &'a self,
         id: SnapshotId,
         fs: PathBuf,
+        namespace: &'a str,
         labels: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Outcome> {
         async move {
-            match self.0.prepare(id, fs, labels).await {
+            match self.0.prepare(id, fs, namespace, labels).await {
                 Ok(served) => match served.pulled_because {
                     None => Outcome::Remote,
                     Some(reason) => Outcome::Local { reason },

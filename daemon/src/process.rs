@@ -14,6 +14,7 @@ use soci::ztoc::Limits;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{BackgroundFetch, Config, DropPolicy};
+use crate::containerd::Containerd;
 use crate::content::Content;
 use crate::image::{self, Images, Opener, Ways};
 use crate::mounts::{Mounts, Parts};
@@ -86,8 +87,13 @@ fn assemble(root: &Path, config: &Config) -> anyhow::Result<Mounts> {
         profile_options(config),
     )
     .context("cannot open the directory of start-up profiles")?;
+    let address = &config.content_store.containerd_address;
+    let containerd = Containerd::at(address).with_context(|| {
+        format!("content_store.containerd_address = {address:?} is no path of a socket")
+    })?;
     let images = Arc::new(Images::new(
         registry.clone(),
+        containerd,
         Arc::clone(&opener),
         profiles.clone(),
         image_options(config),

@@ -24,7 +24,7 @@ pub mod snapshots {
     pub use crate::generated::containerd::services::snapshots::v1;
 }
 
-/// What containerd holds, asked by the index tool.
+/// What containerd holds.
 pub mod content {
     pub use crate::clients::containerd::services::content::v1;
 }

@@ -27,6 +27,11 @@ pub enum Flavor {
     DebianCri,
 }
 
+/// Where a containerd below this directory listens, whether it was started or not.
+pub(crate) fn socket(dir: &Path) -> PathBuf {
+    dir.join("containerd.sock")
+}
+
 /// The socket and root of a proxy snapshotter that containerd shall know as `soci`.
 #[derive(Clone, Debug)]
 pub struct Proxy {
@@ -54,7 +59,7 @@ impl Containerd {
         command.arg("-c").arg(&config).env("PATH", path(flavor));
         let log = dir.join("containerd.log");
         let mut process = Process::start("containerd", &mut command, &log)?;
-        let socket = dir.join("containerd.sock");
+        let socket = socket(dir);
         process.wait_until(Duration::from_secs(30), || {
             UnixStream::connect(&socket).is_ok()
         })?;

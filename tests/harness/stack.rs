@@ -62,12 +62,15 @@ impl Stack {
         config: &str,
         binary: Option<&Path>,
     ) -> Result<Self> {
-        let snapshotter = Snapshotter::start(&scratch.path().join("s"), config, binary)?;
-        let containerd = Containerd::start(
-            &scratch.path().join("c"),
-            flavor,
-            Some(&snapshotter.proxy()),
-        )?;
+        let containerd = scratch.path().join("c");
+        let config = if config.contains("[content_store]") {
+            config.to_owned()
+        } else {
+            let socket = crate::containerd::socket(&containerd);
+            format!("{config}\n[content_store]\ncontainerd_address = {socket:?}\n")
+        };
+        let snapshotter = Snapshotter::start(&scratch.path().join("s"), &config, binary)?;
+        let containerd = Containerd::start(&containerd, flavor, Some(&snapshotter.proxy()))?;
         Ok(Self {
             containerd,
             snapshotter,

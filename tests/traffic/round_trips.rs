@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::containerd::Flavor;
 use harness::image::{SOCI_V2, compose_v1};
 use harness::layout::{self, Annotations, Descriptor, Index, Layout, Manifest, digest};
-use harness::registry::{Faults, Registry, Request};
+use harness::registry::{Faults, Kind, Registry, Request};
 use harness::scratch::Scratch;
 use harness::snapshotter::configuration;
 use harness::soci::Soci;
@@ -129,8 +129,26 @@ fn shown(request: &Request) -> String {
     format!("{came}-{answered}: {method} {kind:?} {name} {range:?} {status}")
 }
 
-/// Pulls two images from one registry, of which nothing is known the first time. `requests`: of each.
+/// The registry only.
+const ALONE: &str = "[content_store]\ncontainerd_address = \"\"\n";
+
+/// Where containerd is not asked: three serial round trips and so many requests.
 fn check(layers: u8, form: Form, config: &str, requests: [usize; 2]) -> Result<()> {
+    let config = format!("{config}{ALONE}");
+    let pulls = pulls(layers, form, &config)?;
+    for (ours, expected) in pulls.iter().zip(requests) {
+        let lines: Vec<String> = ours.iter().map(shown).collect();
+        let (depth, count, lines) = (serial(ours), ours.len(), lines.join("\n"));
+        ensure!(
+            depth <= 3 && count == expected,
+            "{depth} serial round trips, {count} requests:\n{lines}"
+        );
+    }
+    Ok(())
+}
+
+/// Our requests of two pulls from one registry, of which nothing is known the first time.
+fn pulls(layers: u8, form: Form, config: &str) -> Result<Vec<Vec<Request>>> {
     let scratch = Scratch::in_memory()?;
     let registry = Registry::start()?;
     for (number, salt) in ["first", "second"].into_iter().zip([0, 100]) {
@@ -143,25 +161,40 @@ fn check(layers: u8, form: Form, config: &str, requests: [usize; 2]) -> Result<(
         ..Faults::default()
     });
     let config = configuration(&format!("{NO_BACKGROUND}{config}"), registry.address());
+    let mut pulls = Vec::new();
     with_stack(Flavor::Transfer, &config, |stack| {
-        for (name, expected) in ["first", "second"].into_iter().zip(requests) {
+        for name in ["first", "second"] {
             registry.log().clear();
             stack.pull(&registry.reference(name))?;
             let mut ours = registry.log().requests();
             ours.retain(|request| request.user_agent.starts_with("soci-snapshotter"));
-            let lines: Vec<String> = ours.iter().map(shown).collect();
-            let (depth, count, lines) = (serial(&ours), ours.len(), lines.join("\n"));
-            ensure!(
-                depth <= 3 && count == expected,
-                "{depth} serial round trips, {count} requests:\n{lines}"
-            );
+            pulls.push(ours);
         }
         ensure!(
             stack.snapshotter.lazy_mounts()?.len() == usize::from(layers) * 2,
             "not all layers are ours"
         );
         Ok(())
-    })
+    })?;
+    Ok(pulls)
+}
+
+/// containerd has the manifest and the index before it asks for the first layer, and is downloading zTOCs: what it has
+/// not begun with is asked for beside the probe of the host.
+#[test]
+fn what_containerd_downloads_is_not_downloaded_again() -> Result<()> {
+    for layers in [3, 30] {
+        for ours in pulls(layers, Form::V2, "")? {
+            let lines: Vec<String> = ours.iter().map(shown).collect();
+            let lines = lines.join("\n");
+            let manifests = ours.iter().filter(|request| request.kind == Kind::Manifest);
+            ensure!(
+                manifests.count() == 0 && serial(&ours) <= 1 && ours.len() <= usize::from(layers),
+                "asked for what containerd has:\n{lines}"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Manifest; index and one probe of the host; zTOCs.

@@ -93,10 +93,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
         "content_store.type",
         Nothing("zTOCs are kept below the root directory, whichever store is named"),
     ),
-    (
-        "content_store.containerd_address",
-        Nothing("containerd is not called back"),
-    ),
+    ("content_store.containerd_address", Works),
     ("prefetch.enable", Works),
     (
         "prefetch.max_concurrency",

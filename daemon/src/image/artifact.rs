@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use layer::Layer;
 use oci_spec::image::Digest;
-use registry::Repository;
 use soci::profile::LayerProfile;
 use tokio::task::JoinHandle;
 
+use super::contents::Contents;
 use crate::profiles::Profiles;
 
 /// A prefetch artifact larger than this is not one.
@@ -32,7 +32,7 @@ pub(super) struct About {
 impl Artifact {
     /// Asks the registry only where nothing was learnt on this machine.
     pub(super) fn fetch(
-        repository: Repository,
+        contents: Contents,
         profiles: Profiles,
         about: &About,
         digest: Digest,
@@ -43,7 +43,7 @@ impl Artifact {
             if profiles.knows(&manifest, &layer).await {
                 return None;
             }
-            Some(repository.blob(&wanted, MAX_SIZE).await)
+            Some(contents.blob(&wanted, MAX_SIZE).await)
         });
         Self {
             spans: false,

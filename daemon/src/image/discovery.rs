@@ -9,6 +9,7 @@ use soci::index::SociIndex;
 use soci::{annotations, media_types};
 
 use super::LayerRequest;
+use super::contents::Contents;
 use super::manifest::Manifest;
 use super::ranges::Ranges;
 
@@ -61,7 +62,7 @@ pub(super) struct NoIndex {
 /// All ways are asked at once, and what the layers will need travels beside the index: the manifest, which tells
 /// them all, and a probe of the host. So there is an index after two round trips, by whichever way.
 pub(super) async fn find(
-    repository: &Repository,
+    contents: &Contents,
     manifest: &Arc<Manifest>,
     ranges: &Ranges,
     request: &LayerRequest,
@@ -76,14 +77,14 @@ pub(super) async fn find(
     manifest.start();
     ranges.start();
     if let Some(digest) = &request.index {
-        let named = fetch(repository, digest, Way::Label).await;
+        let named = fetch(contents, digest, Way::Label).await;
         return named.map_err(|reason| NoIndex {
             reason,
             broken: true,
         });
     }
     let by_referrer = ways.v1.then(|| {
-        let listing = list(repository.clone(), manifest.digest.clone());
+        let listing = list(contents.repository.clone(), manifest.digest.clone());
         // Not dropped half way where the annotation wins: that would close its connection.
         tokio::spawn(listing)
     });
@@ -102,14 +103,14 @@ pub(super) async fn find(
         }
     };
     if ways.v2 {
-        let outcome = by_annotation(repository, manifest).await;
+        let outcome = by_annotation(contents, manifest).await;
         if let Some(found) = note(outcome, "the image manifest names no index") {
             return Ok(found);
         }
     }
     if let Some(listing) = by_referrer {
         let outcome = match listing.await {
-            Ok(listed) => first_good(repository, listed).await,
+            Ok(listed) => first_good(contents, listed).await,
             Err(_) => Err("the daemon is shutting down".to_owned()),
         };
         let absent = "the image manifest has no index among its referrers";
@@ -123,10 +124,7 @@ pub(super) async fn find(
     })
 }
 
-async fn by_annotation(
-    repository: &Repository,
-    manifest: &Manifest,
-) -> Result<Option<Found>, String> {
+async fn by_annotation(contents: &Contents, manifest: &Manifest) -> Result<Option<Found>, String> {
     let manifest = manifest.get().await?;
     let annotations = manifest.annotations().as_ref();
     let Some(annotation) = annotations.and_then(|all| all.get(annotations::INDEX_DIGEST)) else {
@@ -135,7 +133,7 @@ async fn by_annotation(
     let digest = annotation.parse().map_err(|_| {
         format!("the image manifest names the index {annotation:?}, which is no digest")
     })?;
-    fetch(repository, &digest, Way::Annotation).await.map(Some)
+    fetch(contents, &digest, Way::Annotation).await.map(Some)
 }
 
 async fn list(
@@ -146,13 +144,13 @@ async fn list(
 }
 
 async fn first_good(
-    repository: &Repository,
+    contents: &Contents,
     listed: Result<Vec<Descriptor>, registry::Error>,
 ) -> Result<Option<Found>, String> {
     let referrers = listed.map_err(|error| format!("the referrers cannot be listed: {error}"))?;
     let mut failure = None;
     for referrer in referrers.iter().take(MAX_REFERRERS) {
-        match fetch(repository, referrer.digest(), Way::Referrer).await {
+        match fetch(contents, referrer.digest(), Way::Referrer).await {
             Ok(found) => return Ok(Some(found)),
             Err(reason) => failure = Some(reason),
         }
@@ -160,12 +158,12 @@ async fn first_good(
     failure.map_or(Ok(None), Err)
 }
 
-async fn fetch(repository: &Repository, digest: &Digest, way: Way) -> Result<Found, String> {
-    let manifest = repository
+async fn fetch(contents: &Contents, digest: &Digest, way: Way) -> Result<Found, String> {
+    let manifest = contents
         .manifest(digest)
         .await
         .map_err(|error| format!("the index {digest} named by {way} cannot be had: {error}"))?;
-    let index = SociIndex::parse(&manifest.bytes)
+    let index = SociIndex::parse(&manifest)
         .map_err(|error| format!("the index {digest} named by {way} is not usable: {error}"))?;
     Ok(Found {
         index,

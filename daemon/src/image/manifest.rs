@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use oci_spec::image::{Digest, ImageConfiguration, ImageManifest};
-use registry::Repository;
 use tokio::sync::OnceCell;
+
+use super::contents::Contents;
 
 /// An image configuration larger than this is not one.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -14,18 +15,18 @@ type Fetched = Shared<BoxFuture<'static, Result<Arc<ImageManifest>, Arc<str>>>>;
 
 pub(super) struct Manifest {
     pub(super) digest: Digest,
-    repository: Repository,
+    contents: Contents,
     fetched: Fetched,
     config: OnceCell<ImageConfiguration>,
 }
 
 impl Manifest {
     /// Asks for nothing yet.
-    pub(super) fn new(repository: Repository, digest: Digest) -> Self {
-        let fetched = fetch(repository.clone(), digest.clone()).boxed().shared();
+    pub(super) fn new(contents: Contents, digest: Digest) -> Self {
+        let fetched = fetch(contents.clone(), digest.clone()).boxed().shared();
         Self {
             digest,
-            repository,
+            contents,
             fetched,
             config: OnceCell::new(),
         }
@@ -62,7 +63,7 @@ impl Manifest {
             .ok_or_else(|| format!("the image manifest {} does not list it", self.digest))?;
         let digest = manifest.config().digest();
         let config = || async {
-            let bytes = self.repository.blob(digest, MAX_CONFIG).await;
+            let bytes = self.contents.blob(digest, MAX_CONFIG).await;
             let bytes = bytes.map_err(|error| {
                 format!("the image configuration {digest} cannot be had: {error}")
             })?;
@@ -79,11 +80,11 @@ impl Manifest {
     }
 }
 
-async fn fetch(repository: Repository, digest: Digest) -> Result<Arc<ImageManifest>, Arc<str>> {
-    let manifest = repository.manifest(&digest).await;
+async fn fetch(contents: Contents, digest: Digest) -> Result<Arc<ImageManifest>, Arc<str>> {
+    let manifest = contents.manifest(&digest).await;
     let manifest =
         manifest.map_err(|error| format!("the image manifest {digest} cannot be had: {error}"))?;
-    let parsed = serde_json::from_slice(&manifest.bytes)
+    let parsed = serde_json::from_slice(&manifest)
         .map_err(|error| format!("the image manifest {digest} is malformed: {error}"))?;
     Ok(Arc::new(parsed))
 }

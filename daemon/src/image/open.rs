@@ -7,11 +7,12 @@ use layer::{Cache, Layer, LayerId};
 use oci_spec::distribution::Reference;
 use oci_spec::image::Digest;
 use parking_lot::Mutex;
-use registry::{Blob, Registry, Repository};
+use registry::{Blob, Registry};
 use serde::{Deserialize, Serialize};
 use soci::index::ZtocDescriptor;
 use soci::ztoc::{Limits, Ztoc};
 
+use super::contents::Contents;
 use super::manifest::Manifest;
 use super::pull;
 use super::ranges::{self, Ranges};
@@ -42,7 +43,7 @@ type Parsed = Stored<Result<Ztoc, soci::Error>>;
 /// Where a layer comes from.
 pub(super) struct Origin {
     pub(super) image: String,
-    pub(super) repository: Repository,
+    pub(super) contents: Contents,
     pub(super) manifest: Arc<Manifest>,
     pub(super) ranges: Ranges,
 }
@@ -97,10 +98,10 @@ impl Opener {
             return Ok((served(layer, record), None));
         }
         let unusable = |error| format!("its zTOC {} is not usable: {error}", descriptor.digest);
-        let ztoc = self.ztoc(&origin.repository, descriptor);
+        let ztoc = self.ztoc(&origin.contents, descriptor);
         let (stored, probed) = match size {
             Some(size) => {
-                let blob = origin.repository.ranged(&descriptor.layer, size);
+                let blob = origin.contents.repository.ranged(&descriptor.layer, size);
                 let (stored, begins) = tokio::try_join!(ztoc, origin.ranges.of(&blob))?;
                 (stored, Some((blob, begins)))
             }
@@ -117,7 +118,10 @@ impl Opener {
             }
             Some(probed) => probed,
             None => {
-                let blob = origin.repository.ranged(&descriptor.layer, described);
+                let blob = origin
+                    .contents
+                    .repository
+                    .ranged(&descriptor.layer, described);
                 let begins = origin.ranges.of(&blob).await?;
                 (blob, begins)
             }
@@ -151,7 +155,7 @@ impl Opener {
                 Some(layer) => layer,
                 None => {
                     let whole = pull::Whole {
-                        repository: &origin.repository,
+                        repository: &origin.contents.repository,
                         layer,
                         cache: &self.cache,
                         limits: &self.limits,
@@ -226,7 +230,7 @@ impl Opener {
 
     async fn ztoc(
         &self,
-        repository: &Repository,
+        contents: &Contents,
         descriptor: &ZtocDescriptor,
     ) -> Result<Parsed, String> {
         let digest = descriptor.digest.clone();
@@ -240,7 +244,7 @@ impl Opener {
                 descriptor.size, limits.blob
             ));
         }
-        let bytes = repository
+        let bytes = contents
             .blob(&digest, descriptor.size)
             .await
             .map_err(|error| format!("its zTOC {digest} cannot be had: {error}"))?;

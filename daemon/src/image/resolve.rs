@@ -13,10 +13,12 @@ use tokio::sync::Semaphore;
 
 use super::LayerRequest;
 use super::artifact::{About, Artifact};
+use super::contents::Contents;
 use super::discovery::{self, Found, NoIndex, Ways};
 use super::manifest::Manifest;
 use super::open::{Opener, Origin, Served};
 use super::ranges::Ranges;
+use crate::containerd::Containerd;
 use crate::profiles::Profiles;
 
 /// How long a failure is remembered: long enough for the other layers of the same pull, short enough
@@ -46,6 +48,7 @@ pub struct Options {
 /// The images whose layers are being asked for.
 pub struct Images {
     registry: Registry,
+    containerd: Option<Containerd>,
     opener: Arc<Opener>,
     profiles: Profiles,
     options: Options,
@@ -70,6 +73,7 @@ struct ImageKey {
 impl Images {
     pub fn new(
         registry: Registry,
+        containerd: Option<Containerd>,
         opener: Arc<Opener>,
         profiles: Profiles,
         options: Options,
@@ -77,6 +81,7 @@ impl Images {
         let permits = Semaphore::new(options.max_concurrency.clamp(1, Semaphore::MAX_PERMITS));
         Self {
             registry,
+            containerd,
             opener,
             profiles,
             options,
@@ -154,10 +159,15 @@ impl Images {
     async fn discover(&self, request: LayerRequest) -> Result<Arc<Image>, Reason> {
         let image = request.image.whole();
         let repository = self.registry.repository(&request.image);
-        let manifest = Arc::new(Manifest::new(repository.clone(), request.manifest.clone()));
-        let ranges = Ranges::new(repository.clone(), Arc::clone(&manifest));
+        let contents = Contents {
+            repository: repository.clone(),
+            containerd: self.containerd.clone(),
+            namespace: request.namespace.clone(),
+        };
+        let manifest = Arc::new(Manifest::new(contents.clone(), request.manifest.clone()));
+        let ranges = Ranges::new(repository, Arc::clone(&manifest));
         let ways = self.options.ways;
-        match discovery::find(&repository, &manifest, &ranges, &request, ways).await {
+        match discovery::find(&contents, &manifest, &ranges, &request, ways).await {
             Ok(found) => {
                 tracing::info!(
                     image,
@@ -169,7 +179,7 @@ impl Images {
                 Ok(Arc::new(Image {
                     origin: Origin {
                         image,
-                        repository,
+                        contents,
                         manifest,
                         ranges,
                     },
@@ -250,9 +260,9 @@ impl Images {
             manifest: image.origin.manifest.digest.clone(),
             layer: layer.clone(),
         };
-        let (repository, profiles) = (image.origin.repository.clone(), self.profiles.clone());
+        let (contents, profiles) = (image.origin.contents.clone(), self.profiles.clone());
         let digest = descriptor.digest().clone();
-        let mut artifact = Artifact::fetch(repository, profiles, &about, digest);
+        let mut artifact = Artifact::fetch(contents, profiles, &about, digest);
         artifact.spans = self.options.prefetch;
         Some((artifact, about))
     }

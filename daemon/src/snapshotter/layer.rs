@@ -81,7 +81,8 @@ impl Snapshotter {
         let labels = new.labels.clone();
         let chain = self.create(Kind::Active, new).await?;
         let id = chain.top.id;
-        let outcome = self.0.layers.prepare(id, self.0.disk.fs(id), &labels).await;
+        let (layers, fs) = (&self.0.layers, self.0.disk.fs(id));
+        let outcome = layers.prepare(id, fs, &namespace, &labels).await;
         let (backing, event, reason) = match outcome {
             Outcome::Remote => (Backing::Remote, "remote-snapshot-prepared", String::new()),
             Outcome::Local { reason } => (Backing::Local, "local-snapshot-prepared", reason),

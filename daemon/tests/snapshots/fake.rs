@@ -72,6 +72,7 @@ impl Layers for Fake {
         &'a self,
         id: SnapshotId,
         fs: PathBuf,
+        _namespace: &'a str,
         _labels: &'a BTreeMap<String, String>,
     ) -> BoxFuture<'a, Outcome> {
         let (outcome, takes, dies) = {
