@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use harness::cache::hex;
 use harness::distribution::Distribution;
 use harness::http;
 use harness::image::{Form, Image};
-use harness::layout::{self, Index, Layout, Manifest, Platform};
+use harness::layout::{self, Index, Layout, Platform};
 use harness::registry::{Faults, Registry};
 use harness::scratch::Scratch;
 use harness::soci::Soci;
@@ -294,20 +293,7 @@ fn a_large_layer_takes_little_memory_and_no_disk() -> Result<()> {
     let scratch = Scratch::on_disk()?;
     let layout = Layout::create(&scratch.path().join("large"))?;
     let layer = large_layer(&layout, large())?;
-    let config = serde_json::json!({
-        "architecture": layout::platform().architecture,
-        "os": "linux",
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", hex(&[0; 32]))] },
-    });
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: layout::MANIFEST.to_owned(),
-        config: layout.put_json(layout::CONFIG, &config)?,
-        layers: vec![layer.clone()],
-        subject: None,
-        annotations: layout::Annotations::new(),
-    };
-    let image = layout.put_json(layout::MANIFEST, &manifest)?;
+    let image = layout.put_image(std::slice::from_ref(&layer))?;
     layout.set_roots(&[("latest", image)])?;
     let registry = Distribution::start(&scratch.path().join("registry"))?;
     registry.push("large", &layout)?;

@@ -5,6 +5,7 @@ mod archive;
 pub(crate) mod containerd;
 mod directory;
 mod docker;
+mod extent;
 mod files;
 pub(crate) mod layout;
 pub(crate) mod remote;

@@ -9,6 +9,8 @@ pub struct Mtime {
 
 const YEAR_0: i64 = -62_167_219_200;
 const YEAR_10000: i64 = 253_402_300_800;
+/// Bytes of a time with nine digits of a fraction.
+const LONGEST: usize = 30;
 
 impl Mtime {
     /// `2006-01-02T15:04:05[.fraction](Z|±hh:mm)`, the fraction truncated to nanoseconds.
@@ -83,25 +85,49 @@ impl Mtime {
     }
 
     /// The time in UTC, without trailing zeros in the fraction. `None` outside the years 0 to 9999.
-    pub(crate) fn to_rfc3339(self) -> Option<String> {
+    pub(crate) fn to_rfc3339(self) -> Option<Vec<u8>> {
         if !self.is_writable() {
             return None;
         }
         let (year, month, day) = date(self.seconds.div_euclid(86_400));
         let of_day = self.seconds.rem_euclid(86_400);
-        let (hours, minutes, seconds) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        let fraction = match self.nanos {
-            0 => String::new(),
-            nanos => format!(".{nanos:09}").trim_end_matches('0').to_owned(),
-        };
-        Some(format!(
-            "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}{fraction}Z"
-        ))
+        let mut text = Vec::with_capacity(LONGEST);
+        push_digits(&mut text, year, 4);
+        for (mark, number) in [
+            (b'-', month),
+            (b'-', day),
+            (b'T', of_day / 3600),
+            (b':', of_day / 60 % 60),
+            (b':', of_day % 60),
+        ] {
+            text.push(mark);
+            push_digits(&mut text, number, 2);
+        }
+        if self.nanos > 0 {
+            text.push(b'.');
+            push_digits(&mut text, self.nanos.into(), 9);
+            let zeros = text
+                .iter()
+                .rev()
+                .take_while(|digit| **digit == b'0')
+                .count();
+            text.truncate(text.len() - zeros);
+        }
+        text.push(b'Z');
+        Some(text)
     }
 
     /// Whether RFC 3339 can write this time; zTOC builders leave the field empty otherwise.
     pub(crate) fn is_writable(self) -> bool {
         (YEAR_0..YEAR_10000).contains(&self.seconds)
+    }
+}
+
+/// The last `count` digits of a number that is not negative.
+fn push_digits(text: &mut Vec<u8>, number: i64, count: u32) {
+    for place in (0..count).rev() {
+        let digit = number / 10_i64.pow(place) % 10;
+        text.push(b'0' + u8::try_from(digit).unwrap_or(0));
     }
 }
 
@@ -235,7 +261,10 @@ mod tests {
 
     #[test]
     fn times_are_written_as_they_are_read() {
-        let text = |seconds, nanos| Mtime { seconds, nanos }.to_rfc3339();
+        let text = |seconds, nanos| {
+            let text = Mtime { seconds, nanos }.to_rfc3339()?;
+            Some(String::from_utf8(text).unwrap())
+        };
         assert_eq!(text(0, 0).as_deref(), Some("1970-01-01T00:00:00Z"));
         assert_eq!(
             text(-1, 999_999_000).as_deref(),
@@ -251,12 +280,20 @@ mod tests {
         for seconds in (YEAR_0..YEAR_10000).step_by(49_999_991) {
             let time = Mtime { seconds, nanos: 1 };
             let text = time.to_rfc3339().unwrap();
-            assert_eq!(Mtime::from_rfc3339(text.as_bytes()), Some(time), "{text}");
+            assert_eq!(
+                Mtime::from_rfc3339(&text),
+                Some(time),
+                "{}",
+                text.escape_ascii()
+            );
         }
         let last = Mtime {
             seconds: YEAR_10000 - 1,
             nanos: 0,
         };
-        assert_eq!(last.to_rfc3339().as_deref(), Some("9999-12-31T23:59:59Z"));
+        assert_eq!(
+            last.to_rfc3339().as_deref(),
+            Some(&b"9999-12-31T23:59:59Z"[..])
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The members of a layer's tar: one byte arena and one fixed-size record each.
 
 mod builder;
+pub(crate) mod rules;
 
 use std::fmt;
 
@@ -62,13 +63,17 @@ struct Record {
 }
 
 impl Record {
-    /// Where the header of the member after this one starts: at the first block after the data. The size
-    /// counts for every kind here, since other readers count it: a link with a size makes the table
-    /// unusable for all of us alike.
     fn next_header(&self) -> u64 {
-        let end = self.offset.saturating_add(self.size);
-        end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+        next_header(self.offset, self.size)
     }
+}
+
+/// Where the header of the member after one with these data starts: at the first block behind them. The size
+/// counts for every kind here, since other readers count it: a link with a size makes the table unusable for
+/// all of us alike.
+fn next_header(offset: u64, size: u64) -> u64 {
+    let end = offset.saturating_add(size);
+    end.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
 }
 
 /// What many members have in common: a layer has a few of these, however many files.

@@ -30,36 +30,69 @@ pub struct Ztoc {
 
 impl Ztoc {
     pub fn parse(blob: &[u8], limits: &Limits) -> Result<Self, Error> {
-        let (blob_len, limit) = (blob.len() as u64, limits.blob);
-        if blob_len > limit {
-            let (what, value) = ("bytes of a zTOC", blob_len);
-            return Err(Error::Limit { what, value, limit });
-        }
-        let root = Table::root(blob)?;
+        let root = root(blob, limits)?;
         let toc = root.table(4)?.ok_or(Error::Missing("table of contents"))?;
-        let info = root.table(5)?.ok_or(Error::Missing("compression info"))?;
-        let compressed_size = unsigned("compressed size of the layer", root.i64(2)?)?;
-        let uncompressed_size = unsigned("uncompressed size of the layer", root.i64(3)?)?;
-
-        let layer = checkpoint::Layer {
-            compressed_size,
-            uncompressed_size,
-            max_span_id: info.i32(1)?,
-            digests: info.vector(2)?,
-            blob_len,
-        };
-        let (at, checkpoints) = info.bytes_at(3)?;
-        let spans = match info.i8(0, 1)? {
-            1 => checkpoint::gzip(checkpoints, at, &layer, limits)?,
-            2 => checkpoint::tar(checkpoints, &layer, limits)?,
-            other => return Err(Error::Compression(other)),
-        };
+        let sizes = Sizes::of(&root)?;
+        let spans = span_table(blob, &root, &sizes, limits)?;
+        let files = entries(toc.vector(0)?, blob.len() as u64, limits)?;
         Ok(Self {
             version: text(root.bytes(0)?),
             build_tool: text(root.bytes(1)?),
-            toc: entries(toc.vector(0)?, blob_len, limits)?.finish(uncompressed_size)?,
+            toc: files.finish(sizes.uncompressed)?,
             spans,
         })
+    }
+}
+
+/// The span table alone.
+pub(crate) fn spans(blob: &[u8], limits: &Limits) -> Result<SpanTable, Error> {
+    let root = root(blob, limits)?;
+    span_table(blob, &root, &Sizes::of(&root)?, limits)
+}
+
+/// Of the layer.
+struct Sizes {
+    compressed: u64,
+    uncompressed: u64,
+}
+
+impl Sizes {
+    fn of(root: &Table<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            compressed: unsigned("compressed size of the layer", root.i64(2)?)?,
+            uncompressed: unsigned("uncompressed size of the layer", root.i64(3)?)?,
+        })
+    }
+}
+
+fn root<'a>(blob: &'a [u8], limits: &Limits) -> Result<Table<'a>, Error> {
+    let (value, limit) = (blob.len() as u64, limits.blob);
+    if value > limit {
+        let what = "bytes of a zTOC";
+        return Err(Error::Limit { what, value, limit });
+    }
+    Table::root(blob)
+}
+
+fn span_table(
+    blob: &[u8],
+    root: &Table<'_>,
+    sizes: &Sizes,
+    limits: &Limits,
+) -> Result<SpanTable, Error> {
+    let info = root.table(5)?.ok_or(Error::Missing("compression info"))?;
+    let layer = checkpoint::Layer {
+        compressed_size: sizes.compressed,
+        uncompressed_size: sizes.uncompressed,
+        max_span_id: info.i32(1)?,
+        digests: info.vector(2)?,
+        blob_len: blob.len() as u64,
+    };
+    let (at, checkpoints) = info.bytes_at(3)?;
+    match info.i8(0, 1)? {
+        1 => checkpoint::gzip(checkpoints, at, &layer, limits),
+        2 => checkpoint::tar(checkpoints, &layer, limits),
+        other => Err(Error::Compression(other)),
     }
 }
 

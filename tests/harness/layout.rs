@@ -164,6 +164,25 @@ impl Layout {
         })
     }
 
+    /// Adds an image of these layers that says nothing else of them, and is not to be run.
+    pub fn put_image(&self, layers: &[Descriptor]) -> Result<Descriptor> {
+        let diff_ids = layers.iter().map(|_| digest(b""));
+        let config = serde_json::json!({
+            "architecture": platform().architecture,
+            "os": "linux",
+            "rootfs": { "type": "layers", "diff_ids": diff_ids.collect::<Vec<_>>() },
+        });
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: MANIFEST.to_owned(),
+            config: self.put_json(CONFIG, &config)?,
+            layers: layers.to_vec(),
+            subject: None,
+            annotations: Annotations::new(),
+        };
+        self.put_json(MANIFEST, &manifest)
+    }
+
     /// Takes over every blob of another layout, shared where that can be.
     pub fn link_all(&self, other: &Self) -> Result<()> {
         for blob in fs::read_dir(other.dir.join("blobs/sha256"))? {

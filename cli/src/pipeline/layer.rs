@@ -71,7 +71,7 @@ impl Job {
             built.digest,
             built.ztoc.len() as u64,
         );
-        let bytes = Bytes::from(built.ztoc);
+        let bytes = Bytes::from_owner(built.ztoc);
         let contents = self.contents(&bytes)?;
         if let Some(sink) = &self.sink {
             sink.write(&ztoc, bytes, Labels::new()).await?;
@@ -139,6 +139,7 @@ impl Job {
             build_tool: self.settings.build_tool.clone(),
             compression: self.compression,
         };
+        let extent = self.source.extent(&self.layer).await?;
         let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
         // Cancelled by dropping the sender: the builder then finds the layer cut off.
         let builder = spawn_blocking(move || {
@@ -158,6 +159,9 @@ impl Job {
             source: Box::new(source),
         })?;
         self.compare(&built)?;
+        if let (Some(sink), Some(extent)) = (&self.sink, extent) {
+            sink.verified(&self.layer, extent).await;
+        }
         Ok(built)
     }
 

@@ -1,19 +1,21 @@
 //! Writes OCI layouts into one tar, the same bytes whichever part was ready first.
 
-use std::collections::BTreeMap;
-use std::io::SeekFrom;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use oci_spec::image::Digest;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::sync::Mutex;
 
 use super::apart::blob;
 use super::directory::{LAYOUT, index_json, readable};
+use super::extent::Extent;
 use super::sink::{Labels, Sink, Written};
 use super::source::Source;
 use crate::content::{Chunks, Content};
@@ -34,6 +36,8 @@ pub(crate) struct Archive {
 struct Parts {
     /// By path, which is also their order in the tar.
     held: BTreeMap<String, Part>,
+    /// Contents of other stores, as far as their digests were checked.
+    verified: HashMap<Digest, Extent>,
     spool: File,
     spooled: u64,
 }
@@ -44,6 +48,14 @@ enum Part {
     Elsewhere(Content, Arc<dyn Source>),
 }
 
+/// The archive under construction.
+struct Output<'a> {
+    path: &'a Path,
+    tar: BufWriter<File>,
+    /// The same file, at the same place: for what is copied without passing through here.
+    file: Arc<std::fs::File>,
+}
+
 impl Archive {
     pub(crate) async fn create(path: &Path) -> Result<Self, Error> {
         let spool = tempfile::tempfile_in(parent(path)).map_err(Error::file(path))?;
@@ -51,6 +63,7 @@ impl Archive {
             path: path.to_owned(),
             parts: Mutex::new(Parts {
                 held: BTreeMap::new(),
+                verified: HashMap::new(),
                 spool: File::from_std(spool),
                 spooled: 0,
             }),
@@ -60,62 +73,98 @@ impl Archive {
     async fn finish(&self, root: &Content) -> Result<(), Error> {
         let failed = |error| Error::file(&self.path)(error);
         let temporary = tempfile::NamedTempFile::new_in(parent(&self.path)).map_err(failed)?;
-        let file = File::from_std(temporary.reopen().map_err(failed)?);
-        let mut tar = BufWriter::with_capacity(256 << 10, file);
+        let mut output = Output::new(&self.path, &temporary).map_err(failed)?;
         let mut parts = self.parts.lock().await;
-        let Parts { held, spool, .. } = &mut *parts;
+        let Parts {
+            held,
+            verified,
+            spool,
+            ..
+        } = &mut *parts;
         for (name, bytes) in [
             ("oci-layout", Bytes::from_static(LAYOUT)),
             ("index.json", index_json(root)?),
         ] {
             let size = bytes.len() as u64;
             let chunks = stream::iter([Ok(bytes)]).boxed();
-            self.member(&mut tar, name, size, chunks).await?;
+            output.member(name, size, chunks).await?;
         }
         for (name, part) in held {
             match part {
                 Part::Bytes(bytes) => {
                     let chunks = stream::iter([Ok(bytes.clone())]).boxed();
-                    self.member(&mut tar, name, bytes.len() as u64, chunks)
-                        .await?;
+                    output.member(name, bytes.len() as u64, chunks).await?;
                 }
                 Part::Spooled { offset, size } => {
-                    spool.seek(SeekFrom::Start(*offset)).await.map_err(failed)?;
-                    tar.write_all(&header(name, *size)).await.map_err(failed)?;
-                    tokio::io::copy(&mut (&mut *spool).take(*size), &mut tar)
-                        .await
-                        .map_err(failed)?;
-                    tar.write_all(padding(*size)).await.map_err(failed)?;
+                    let spool = spool.try_clone().await.map_err(failed)?.into_std().await;
+                    let extent = Extent::new(spool, *offset, *size).map_err(failed)?;
+                    output.copied(name, *size, extent).await?;
                 }
-                Part::Elsewhere(content, source) => {
-                    let chunks = source.stream(content, 0).await?;
-                    let chunks = digest::checked(chunks, content, source.place());
-                    self.member(&mut tar, name, content.size, chunks).await?;
-                }
+                Part::Elsewhere(content, source) => match verified.remove(&content.digest) {
+                    Some(extent) => {
+                        if !output.copied(name, content.size, extent).await? {
+                            return Err(Error::Malformed {
+                                what: format!("{} in {}", content.digest, source.place()),
+                                reason: "it was changed while it was read".to_owned(),
+                            });
+                        }
+                    }
+                    None => {
+                        let chunks = source.stream(content, 0).await?;
+                        let chunks = digest::checked(chunks, content, source.place());
+                        output.member(name, content.size, chunks).await?;
+                    }
+                },
             }
         }
-        tar.write_all(&[0; 2 * BLOCK]).await.map_err(failed)?;
-        tar.flush().await.map_err(failed)?;
+        output.end().await?;
         readable(temporary.as_file()).map_err(failed)?;
         temporary
             .persist(&self.path)
             .map_err(|error| failed(error.error))?;
         Ok(())
     }
+}
 
-    async fn member(
-        &self,
-        tar: &mut BufWriter<File>,
-        name: &str,
-        size: u64,
-        mut chunks: Chunks,
-    ) -> Result<(), Error> {
-        let failed = |error| Error::file(&self.path)(error);
-        tar.write_all(&header(name, size)).await.map_err(failed)?;
+impl<'a> Output<'a> {
+    fn new(path: &'a Path, temporary: &tempfile::NamedTempFile) -> io::Result<Self> {
+        let file = temporary.reopen()?;
+        let tar = File::from_std(file.try_clone()?);
+        Ok(Self {
+            path,
+            tar: BufWriter::with_capacity(256 << 10, tar),
+            file: Arc::new(file),
+        })
+    }
+
+    async fn member(&mut self, name: &str, size: u64, mut chunks: Chunks) -> Result<(), Error> {
+        self.write(&header(name, size)).await?;
         while let Some(chunk) = chunks.try_next().await? {
-            tar.write_all(&chunk).await.map_err(failed)?;
+            self.write(&chunk).await?;
         }
-        tar.write_all(padding(size)).await.map_err(failed)
+        self.write(padding(size)).await
+    }
+
+    /// False if it is not there any longer.
+    async fn copied(&mut self, name: &str, size: u64, extent: Extent) -> Result<bool, Error> {
+        self.write(&header(name, size)).await?;
+        self.tar.flush().await.map_err(Error::file(self.path))?;
+        let file = self.file.clone();
+        let copied = tokio::task::spawn_blocking(move || extent.copy(&file));
+        let copied = copied.await.map_err(|_| Error::Task("copying a file"))?;
+        let is_same = copied.map_err(Error::file(self.path))?;
+        self.write(padding(size)).await?;
+        Ok(is_same)
+    }
+
+    async fn end(mut self) -> Result<(), Error> {
+        self.write(&[0; 2 * BLOCK]).await?;
+        self.tar.flush().await.map_err(Error::file(self.path))
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.tar.write_all(bytes).await;
+        written.map_err(Error::file(self.path))
     }
 }
 
@@ -221,6 +270,14 @@ impl Sink for Archive {
             let mut parts = self.parts.lock().await;
             parts.held.entry(blob(&content.digest)).or_insert(part);
             Ok(Written::New)
+        }
+        .boxed()
+    }
+
+    fn verified<'a>(&'a self, content: &'a Content, extent: Extent) -> BoxFuture<'a, ()> {
+        async move {
+            let mut parts = self.parts.lock().await;
+            parts.verified.insert(content.digest.clone(), extent);
         }
         .boxed()
     }

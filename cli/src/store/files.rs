@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::task::spawn_blocking;
 
+use super::extent::Extent;
 use super::tar::{self, Place};
 use crate::content::Chunks;
 use crate::error::Error;
@@ -95,16 +96,16 @@ impl Files {
         let path = self.path().to_owned();
         let opened = spawn_blocking(move || files.file(&name, offset));
         let opened = opened.await.map_err(|_| Error::Task("opening a file"))??;
-        let chunks = stream::try_unfold(opened, move |(mut file, left)| {
+        let chunks = stream::try_unfold(opened, move |(file, left)| {
             let path = path.clone();
             async move {
                 if left == 0 {
                     return Ok(None);
                 }
                 let read = spawn_blocking(move || {
-                    let mut chunk = vec![0; usize::try_from(left).map_or(CHUNK, |n| n.min(CHUNK))];
-                    let read = file.read(&mut chunk)?;
-                    chunk.truncate(read);
+                    let len = usize::try_from(left).map_or(CHUNK, |n| n.min(CHUNK));
+                    let mut chunk = Vec::with_capacity(len);
+                    (&file).take(len as u64).read_to_end(&mut chunk)?;
                     Ok((Bytes::from(chunk), file))
                 });
                 let read = read.await.map_err(|_| Error::Task("reading a file"))?;
@@ -117,6 +118,21 @@ impl Files {
             }
         });
         Ok(chunks.boxed())
+    }
+
+    pub(super) async fn extent(&self, name: &str) -> Result<Option<Extent>, Error> {
+        if self.size(name).await?.is_none() {
+            return Ok(None);
+        }
+        let (files, name) = (self.clone(), name.to_owned());
+        let opened = spawn_blocking(move || {
+            let (mut file, size) = files.file(&name, 0)?;
+            let extent = file
+                .stream_position()
+                .and_then(|offset| Extent::new(file, offset, size));
+            extent.map(Some).map_err(Error::file(files.path()))
+        });
+        opened.await.map_err(|_| Error::Task("opening a file"))?
     }
 
     /// The file behind a name, at an offset into it, and how much of it follows.

@@ -10,6 +10,7 @@ use soci::media_types;
 
 use super::apart::{Apart, blob};
 use super::docker;
+use super::extent::Extent;
 use super::files::Files;
 use super::source::Source;
 use crate::content::{Chunks, Content};
@@ -175,6 +176,15 @@ impl Source for Layout {
                 });
             }
             self.files.stream(&name, offset).await
+        }
+        .boxed()
+    }
+    fn extent<'a>(&'a self, content: &'a Content) -> BoxFuture<'a, Result<Option<Extent>, Error>> {
+        async move {
+            match self.apart.bytes.contains_key(&content.digest) {
+                true => Ok(None),
+                false => self.files.extent(&self.name(content)).await,
+            }
         }
         .boxed()
     }

@@ -1,8 +1,9 @@
 //! Where an image is read from.
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 
+use super::extent::Extent;
 use crate::content::{Chunks, Content};
 use crate::error::Error;
 
@@ -24,6 +25,11 @@ pub(crate) trait Source: Send + Sync {
         content: &'a Content,
         offset: u64,
     ) -> BoxFuture<'a, Result<Chunks, Error>>;
+
+    /// Where the content lies, for stores of plain files.
+    fn extent<'a>(&'a self, _content: &'a Content) -> BoxFuture<'a, Result<Option<Extent>, Error>> {
+        std::future::ready(Ok(None)).boxed()
+    }
 }
 
 /// A content that must be there.

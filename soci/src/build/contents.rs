@@ -3,9 +3,9 @@
 use super::budget::Budget;
 use super::error::BuildError;
 use super::files::Files;
+use crate::limits::Limits;
 use crate::tar::Stream;
 
-#[derive(Default)]
 pub(super) struct Contents {
     len: u64,
     tar: Stream,
@@ -13,6 +13,14 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            len: 0,
+            tar: Stream::default(),
+            files: Files::new(limits),
+        }
+    }
+
     /// The next bytes of the tar.
     pub(super) fn push(&mut self, bytes: &[u8], budget: &mut Budget) -> Result<(), BuildError> {
         self.len += bytes.len() as u64;

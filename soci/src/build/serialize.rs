@@ -1,5 +1,8 @@
 //! Writes zTOCs: the same objects in the same order as AWS's builder, hence the same bytes.
 
+use std::fmt;
+use std::ops::Deref;
+
 use flatbuffers::{FlatBufferBuilder, UnionWIPOffset, WIPOffset};
 
 use super::files::{File, Files};
@@ -23,6 +26,41 @@ type Bytes<'b> = WIPOffset<&'b [u8]>;
 /// A table that is complete; of what kind, its user knows.
 type Table = WIPOffset<UnionWIPOffset>;
 
+/// A zTOC where it was written: at the end of a buffer whose front was never touched and takes no memory.
+#[derive(Clone, Default)]
+pub struct ZtocBytes {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Deref for ZtocBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for ZtocBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for ZtocBytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for ZtocBytes {}
+
+impl fmt::Debug for ZtocBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
+}
+
 /// What a zTOC says besides files and spans.
 pub(super) struct Layer<'a> {
     pub(super) build_tool: &'a str,
@@ -30,14 +68,13 @@ pub(super) struct Layer<'a> {
     pub(super) uncompressed_size: u64,
 }
 
-/// `capacity` is best no less than the size of the result. Lets go of its arguments as soon as they are
-/// written, since both can be as large.
-pub(super) fn ztoc(layer: &Layer<'_>, files: Files, spans: Spans, capacity: usize) -> Vec<u8> {
+/// `capacity` is best no less than the size of the result. Lets go of its arguments while they are written, since
+/// both can be as large.
+pub(super) fn ztoc(layer: &Layer<'_>, files: Files, spans: Spans, capacity: usize) -> ZtocBytes {
     let mut to = FlatBufferBuilder::with_capacity(capacity);
     let version = to.create_byte_string(VERSION);
     let build_tool = to.create_byte_string(layer.build_tool.as_bytes());
-    let toc = table_of_contents(&mut to, &files);
-    drop(files);
+    let toc = table_of_contents(&mut to, files);
     let info = compression_info(&mut to, spans);
 
     let table = to.start_table();
@@ -52,8 +89,9 @@ pub(super) fn ztoc(layer: &Layer<'_>, files: Files, spans: Spans, capacity: usiz
     taken(to)
 }
 
-fn table_of_contents(to: &mut FlatBufferBuilder<'_>, files: &Files) -> Table {
-    let mut entries: Vec<Table> = files.iter().rev().map(|file| entry(to, &file)).collect();
+fn table_of_contents(to: &mut FlatBufferBuilder<'_>, files: Files) -> Table {
+    let mut entries: Vec<Table> = Vec::with_capacity(files.iter().len());
+    files.drain_backwards(|file| entries.push(entry(to, &file)));
     entries.reverse();
     let metadata = to.create_vector(&entries);
     let table = to.start_table();
@@ -69,7 +107,7 @@ fn entry(to: &mut FlatBufferBuilder<'_>, file: &File<'_>) -> Table {
     let gname = to.create_byte_string(file.gname);
     // The list has no times that cannot be written.
     let mtime = file.mtime.to_rfc3339().unwrap_or_default();
-    let mtime = to.create_byte_string(mtime.as_bytes());
+    let mtime = to.create_byte_string(&mtime);
     let records: Vec<Table> = file
         .records()
         .map(|(key, value)| record(to, key, value))
@@ -104,12 +142,13 @@ fn record(to: &mut FlatBufferBuilder<'_>, key: &[u8], value: &[u8]) -> Table {
 }
 
 fn compression_info(to: &mut FlatBufferBuilder<'_>, spans: Spans) -> Table {
-    let (algorithm, blob) = match spans.checkpoints {
-        Checkpoints::Gzip(blob) => (ALGORITHM_GZIP, blob),
-        Checkpoints::Tar { span_size, size } => (ALGORITHM_TAR, tar_checkpoints(span_size, size)),
+    let (algorithm, checkpoints) = match spans.checkpoints {
+        Checkpoints::Gzip(blob) => (ALGORITHM_GZIP, to.create_vector(&blob)),
+        Checkpoints::Tar { span_size, size } => {
+            let blob = tar_checkpoints(span_size, size);
+            (ALGORITHM_TAR, to.create_vector(&blob))
+        }
     };
-    let checkpoints = to.create_vector(&blob);
-    drop(blob);
     let digests: Vec<Bytes<'_>> = spans
         .digests
         .iter()
@@ -126,7 +165,7 @@ fn compression_info(to: &mut FlatBufferBuilder<'_>, spans: Spans) -> Table {
     to.end_table(table).as_union_value()
 }
 
-fn tar_checkpoints(span_size: u64, size: u64) -> Vec<u8> {
+fn tar_checkpoints(span_size: u64, size: u64) -> ZtocBytes {
     let mut to = FlatBufferBuilder::new();
     let table = to.start_table();
     to.push_slot(slot(0), TAR_CHECKPOINTS_VERSION, 0);
@@ -138,11 +177,9 @@ fn tar_checkpoints(span_size: u64, size: u64) -> Vec<u8> {
 }
 
 /// The finished buffer, which fills the builder's from the end.
-fn taken(to: FlatBufferBuilder<'_>) -> Vec<u8> {
-    let (mut buffer, start) = to.collapse();
-    buffer.drain(..start);
-    buffer.shrink_to_fit();
-    buffer
+fn taken(to: FlatBufferBuilder<'_>) -> ZtocBytes {
+    let (buffer, start) = to.collapse();
+    ZtocBytes { buffer, start }
 }
 
 fn word(kind: Kind) -> &'static [u8] {
@@ -197,10 +234,11 @@ mod tests {
         for len in 0..9 {
             for records in 0..3 {
                 let mut budget = Budget::new(&Limits::default());
-                let mut files = Files::default();
-                for kind in [Kind::Hardlink, Kind::Reg].into_iter().cycle().take(2_000) {
+                let mut files = Files::new(&Limits::default());
+                let kinds = [Kind::Hardlink, Kind::Reg].into_iter().cycle();
+                for (n, kind) in (0..2_000).zip(kinds) {
                     let header = header(kind, len, records);
-                    files.push(&header, 512, &mut budget).unwrap();
+                    files.push(&header, 512 + n * 1024, &mut budget).unwrap();
                 }
                 let spans = Spans {
                     checkpoints: Checkpoints::Tar {

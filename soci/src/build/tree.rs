@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::error::BuildError;
-use crate::toc::{Entry, Kind, Toc};
+use super::files::File;
+use crate::toc::Kind;
 
 const MARKER: &[u8] = b".wh.";
 const META_MARKER: &[u8] = b".wh..wh.";
@@ -11,6 +12,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Bytes of a path, and the deepest one.
 const MAX_PATH: usize = 4096;
 const MAX_DEPTH: usize = 256;
+const MAX_NAME: usize = 255;
 const ROOT: Node = Node {
     id: 0,
     shape: Shape::Dir,
@@ -34,17 +36,20 @@ struct Node {
 struct Names<'a> {
     nodes: HashMap<(u32, &'a [u8]), Node>,
     next: u32,
+    /// The directory that the last name was in, as it was written: the next is mostly in the same.
+    last: Option<(&'a [u8], u32)>,
 }
 
 /// Refuses what a tree cannot hold, in tar order: foremost hard links to what is not there, or not yet.
-pub(super) fn check(toc: &Toc) -> Result<(), BuildError> {
+pub(super) fn check<'a>(files: impl ExactSizeIterator<Item = File<'a>>) -> Result<(), BuildError> {
     let mut names = Names {
-        nodes: HashMap::with_capacity(usize::try_from(toc.len()).unwrap_or(0)),
+        nodes: HashMap::with_capacity(files.len()),
         next: 1,
+        last: None,
     };
-    for (_, entry) in toc.iter() {
-        names.apply(&entry).map_err(|reason| {
-            let name = entry.name().escape_ascii();
+    for file in files {
+        names.apply(&file).map_err(|reason| {
+            let name = file.name.escape_ascii();
             BuildError::unsupported(format!("{name}: {reason}"))
         })?;
     }
@@ -52,16 +57,11 @@ pub(super) fn check(toc: &Toc) -> Result<(), BuildError> {
 }
 
 impl<'a> Names<'a> {
-    fn apply(&mut self, entry: &Entry<'a>) -> Result<(), String> {
-        let parts = components(entry.name())?;
-        let Some((base, directories)) = parts.split_last() else {
+    fn apply(&mut self, file: &File<'a>) -> Result<(), String> {
+        let Some((directory, base)) = self.place(file.name)? else {
             return Ok(());
         };
-        if directories.iter().any(|name| name.starts_with(META_MARKER)) {
-            return Ok(());
-        }
-        let directory = self.descend(directories)?;
-        if *base == OPAQUE || base.starts_with(META_MARKER) {
+        if base == OPAQUE || base.starts_with(META_MARKER) {
             return Ok(());
         }
         if let Some(hidden) = base.strip_prefix(MARKER) {
@@ -73,7 +73,7 @@ impl<'a> Names<'a> {
             }
             return Ok(());
         }
-        match entry.kind() {
+        match file.kind {
             Kind::Dir => {
                 let known = self.nodes.get(&(directory, base));
                 if known.is_none_or(|node| node.shape != Shape::Dir) {
@@ -82,16 +82,46 @@ impl<'a> Names<'a> {
             }
             Kind::Hardlink => {
                 // Removed first: a link to itself has no target.
-                self.nodes.remove(&(directory, base));
-                self.check_target(entry.linkname())?;
+                let removed = self.nodes.remove(&(directory, base));
+                self.forget(removed);
+                self.check_target(file.linkname)?;
                 self.put(directory, base, Shape::Other)?;
             }
-            Kind::Symlink if !(1..MAX_PATH).contains(&entry.linkname().len()) => {
+            Kind::Symlink if !(1..MAX_PATH).contains(&file.linkname.len()) => {
                 return Err("symlink without a target, or with one too long".to_owned());
             }
             _ => self.put(directory, base, Shape::Other)?,
         }
         Ok(())
+    }
+
+    /// The directory of a name, and the name in it. `None` for the root, and below names that mean something else.
+    fn place(&mut self, name: &'a [u8]) -> Result<Option<(u32, &'a [u8])>, String> {
+        let (written, plain) = match name.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => name.split_at(slash),
+            None => (&[] as &[u8], name),
+        };
+        let plain = plain.strip_prefix(b"/").unwrap_or(plain);
+        let is_plain = !matches!(plain, b"" | b"." | b"..") && plain.len() <= MAX_NAME;
+        if let Some((last, directory)) = self.last
+            && last == written
+            && is_plain
+            && name.len() <= MAX_PATH
+        {
+            return Ok(Some((directory, plain)));
+        }
+        let parts = components(name)?;
+        let Some((base, directories)) = parts.split_last() else {
+            return Ok(None);
+        };
+        if directories.iter().any(|name| name.starts_with(META_MARKER)) {
+            return Ok(None);
+        }
+        let directory = self.descend(directories)?;
+        if is_plain {
+            self.last = Some((written, directory));
+        }
+        Ok(Some((directory, *base)))
     }
 
     /// The directory of these names, with the parents that no entry has named made on the way.
@@ -136,8 +166,16 @@ impl<'a> Names<'a> {
         self.next = id
             .checked_add(1)
             .ok_or("more files and directories than readers count")?;
-        self.nodes.insert((directory, name), Node { id, shape });
+        let replaced = self.nodes.insert((directory, name), Node { id, shape });
+        self.forget(replaced);
         Ok(())
+    }
+
+    /// A directory that went may be the last one, or above it.
+    fn forget(&mut self, gone: Option<Node>) {
+        if gone.is_some_and(|node| node.shape == Shape::Dir) {
+            self.last = None;
+        }
     }
 }
 
@@ -151,7 +189,7 @@ fn components(path: &[u8]) -> Result<Vec<&[u8]>, String> {
         match component {
             b"" | b"." => {}
             b".." => drop(parts.pop()),
-            name if name.len() > 255 => {
+            name if name.len() > MAX_NAME => {
                 return Err("component longer than 255 bytes".to_owned());
             }
             name => parts.push(name),

@@ -98,21 +98,24 @@ fn format(raw: &Raw) -> Format {
 /// The sum counts its own field as spaces; some writers added signed bytes.
 fn check_sum(raw: &Raw) -> Result<(), Error> {
     let stored = octal(&field::<8>(raw, 148))?;
-    let (mut unsigned, mut signed) = (0, 0);
-    for (at, byte) in raw.iter().enumerate() {
-        let byte = if (148..156).contains(&at) {
-            b' '
-        } else {
-            *byte
-        };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
+    let own = field::<8>(raw, 148);
+    let spaces = i64::from(b' ') * 8;
+    let unsigned = spaces + sum(raw, i32::from) - sum(&own, i32::from);
+    let signed_byte = |byte: u8| i32::from(byte.cast_signed());
+    let signed = spaces + sum(raw, signed_byte) - sum(&own, signed_byte);
     if stored == unsigned || stored == signed {
         Ok(())
     } else {
         Err(Error::Tar("checksum does not match"))
     }
+}
+
+/// A block's bytes sum up to 17 bits.
+fn sum(bytes: &[u8], value: impl Fn(u8) -> i32) -> i64 {
+    let sum = bytes
+        .iter()
+        .fold(0_i32, |sum, byte| sum.wrapping_add(value(*byte)));
+    i64::from(sum)
 }
 
 fn field<const N: usize>(raw: &Raw, at: usize) -> [u8; N] {

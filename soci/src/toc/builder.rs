@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{BLOCK, Class, Kind, Member, Mtime, NO_MTIME, Record, Toc};
+use super::rules::{self, Places, within};
+use super::{Class, Member, Mtime, NO_MTIME, Record, Toc};
 use crate::error::{EntryFault, Error};
 use crate::limits::Limits;
-
-/// Longest name the kernel looks up.
-const MAX_COMPONENT: usize = 255;
 
 /// Collects members in any order into a [`Toc`].
 pub struct TocBuilder {
@@ -30,7 +28,7 @@ impl TocBuilder {
     }
 
     pub(crate) fn with_capacity(entries: usize, limits: &Limits) -> Result<Self, Error> {
-        within("zTOC entries", entries as u64, u64::from(limits.entries))?;
+        rules::check_count(entries as u64, limits)?;
         let mut builder = Self::new(limits);
         builder.records.reserve_exact(entries);
         Ok(builder)
@@ -42,28 +40,18 @@ impl TocBuilder {
     }
 
     pub fn push(&mut self, member: &Member<'_>) -> Result<(), Error> {
-        let fault = |fault| Error::Entry {
-            offset: member.offset,
-            fault,
-        };
-        let count = self.records.len() as u64 + 1;
-        within("zTOC entries", count, u64::from(self.limits.entries))?;
-        let name_len = self.path_len("length of a name", member.name)?;
-        let linkname_len = self.path_len("length of a link name", member.linkname)?;
-        if member.name.contains(&0) || member.linkname.contains(&0) {
-            return Err(fault(EntryFault::Nul));
-        }
-        let mut components = member.name.split(|b| *b == b'/');
-        if components.any(|component| component.len() > MAX_COMPONENT) {
-            return Err(fault(EntryFault::LongComponent));
-        }
+        rules::check_count(self.records.len() as u64 + 1, &self.limits)?;
+        rules::check(member, &self.limits)?;
+        // The rules leave both in 16 bits.
+        let [name_len, linkname_len] = [member.name, member.linkname]
+            .map(|name| u16::try_from(name.len()).unwrap_or(u16::MAX));
 
         let start = u32::try_from(self.arena.len()).map_err(|_| Error::Limit {
             what: "bytes of names and attributes",
             value: self.arena.len() as u64,
             limit: u64::from(u32::MAX),
         })?;
-        let xattrs = self.checked_xattrs(member)?;
+        let xattrs = last_of_each(member.xattrs);
         let arena = (self.arena.len() + member.name.len() + member.linkname.len()) as u64;
         within("bytes of names and attributes", arena, self.limits.blob)?;
         self.arena.extend_from_slice(member.name);
@@ -123,45 +111,21 @@ impl TocBuilder {
         })
     }
 
-    /// Puts the members in tar order and finds where their headers start: at 0, then at the first block
-    /// after the data of the member before.
+    /// Puts the members in tar order and checks where they lie.
     pub fn finish(mut self, archive_size: u64) -> Result<Toc, Error> {
         if !self.records.is_sorted_by_key(|record| record.offset) {
             self.records.sort_by_key(|record| record.offset);
         }
-        let mut header = 0;
+        let mut places = Places::default();
         for record in &self.records {
-            let fault = |fault| Error::Entry {
-                offset: record.offset,
-                fault,
-            };
-            if record.offset % BLOCK != 0 {
-                return Err(fault(EntryFault::Unaligned));
+            let class = usize::try_from(record.class).ok();
+            let class = class.and_then(|class| self.classes.get(class));
+            let kind = class.map(|class| class.kind).unwrap_or_default();
+            places.check(kind, record.offset, record.size)?;
+            if places.end() > archive_size {
+                let (offset, fault) = (record.offset, EntryFault::BeyondArchive);
+                return Err(Error::Entry { offset, fault });
             }
-            // One block at least; this also refuses members that share an offset or overlap.
-            if record
-                .offset
-                .checked_sub(header)
-                .is_none_or(|len| len < BLOCK)
-            {
-                return Err(fault(EntryFault::NoHeader(header)));
-            }
-            let beyond = fault(EntryFault::BeyondArchive);
-            let Some(end) = record.offset.checked_add(record.size) else {
-                return Err(beyond);
-            };
-            let class = usize::try_from(record.class)
-                .ok()
-                .and_then(|class| self.classes.get(class));
-            let stored_end = if class.is_some_and(|class| class.kind == Kind::Reg) {
-                end
-            } else {
-                record.offset
-            };
-            if stored_end > archive_size {
-                return Err(beyond);
-            }
-            header = record.next_header();
         }
         self.arena.shrink_to_fit();
         self.records.shrink_to_fit();
@@ -171,41 +135,6 @@ impl TocBuilder {
             classes: self.classes,
             archive_size,
         })
-    }
-
-    fn path_len(&self, what: &'static str, path: &[u8]) -> Result<u16, Error> {
-        let limit = self.limits.name.min(usize::from(u16::MAX));
-        within(what, path.len() as u64, limit as u64)?;
-        Ok(u16::try_from(path.len()).unwrap_or(u16::MAX))
-    }
-
-    fn checked_xattrs<'a>(&self, member: &Member<'a>) -> Result<Xattrs<'a>, Error> {
-        if member.xattrs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let total = member
-            .xattrs
-            .iter()
-            .map(|(name, value)| name.len() + value.len());
-        let total = total.fold(0, usize::saturating_add);
-        within(
-            "bytes of extended attributes",
-            total as u64,
-            self.limits.xattrs as u64,
-        )?;
-        let fault = |fault| Error::Entry {
-            offset: member.offset,
-            fault,
-        };
-        for (name, _) in member.xattrs {
-            if name.is_empty() {
-                return Err(fault(EntryFault::UnnamedAttribute));
-            }
-            if name.contains(&0) {
-                return Err(fault(EntryFault::Nul));
-            }
-        }
-        Ok(last_of_each(member.xattrs))
     }
 }
 
@@ -226,11 +155,4 @@ const PREFIX: usize = 4;
 fn push_len(arena: &mut Vec<u8>, len: usize) {
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     arena.extend_from_slice(&len.to_le_bytes());
-}
-
-fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Error> {
-    if value > limit {
-        return Err(Error::Limit { what, value, limit });
-    }
-    Ok(())
 }

@@ -19,7 +19,7 @@ fn check(layer: &str, compression: Compression, span_size: u64, ztoc: &str, dige
     let blob = fixture(layer);
     let built = build_pieces([blob.as_slice()], compression, span_size).unwrap();
     assert!(
-        built.ztoc == fixture(ztoc),
+        *built.ztoc == fixture(ztoc),
         "{layer}: differs from the tool's zTOC"
     );
     assert_eq!(built.digest.to_string(), format!("sha256:{digest}"));

@@ -117,6 +117,23 @@ fn more_spans_than_a_ztoc_holds_are_refused() {
 }
 
 #[test]
+fn more_names_than_a_ztoc_holds_are_refused_and_the_limit_is_told() {
+    let mut builder = Builder::new(&options(Tar, 4 << 20)).unwrap();
+    let path = "directory/".repeat(400);
+    let built = (0..40_000).try_for_each(|number| {
+        let name = format!("{path}{number}");
+        let member = [pax(&[("path", name.as_bytes())]), file("a", b"")];
+        builder.push(&member.concat())
+    });
+    let Err(error @ Limit { what, limit, .. }) = built else {
+        panic!("{built:?}");
+    };
+    assert_eq!((what, limit), ("bytes of its zTOC", 256 << 20));
+    let said = error.to_string();
+    assert!(said.contains("exceeds the limit of 268435456"), "{said}");
+}
+
+#[test]
 fn span_sizes_that_the_format_cannot_say_are_refused() {
     let refused = |compression, span_size| {
         let builder = Builder::new(&options(compression, span_size));

@@ -45,6 +45,60 @@ fn nothing_lies_below_a_file() {
 }
 
 #[test]
+fn nothing_lies_in_a_directory_that_is_there_no_longer() {
+    let reason = Some("d/b: file below something that is not a directory");
+    let a = || file("d/a", b"x");
+    for replaced in [file("d", b"x"), file("d/", b"x"), file("./d/", b"x")] {
+        check(&[a(), replaced, file("d/b", b"x")], reason);
+    }
+    for name in ["d", "d/"] {
+        let replaced = link(name, b'1', "t");
+        check(&[file("t", b"x"), a(), replaced, file("d/b", b"x")], reason);
+    }
+    let reason = Some("d/e/b: file below something that is not a directory");
+    check(
+        &[file("d/e/a", b"x"), file("d/", b"x"), file("d/e/b", b"x")],
+        reason,
+    );
+}
+
+#[test]
+fn names_that_climb_out_stay_inside() {
+    let to = |target| link("l", b'1', target);
+    check(&[file("../../a", b"x"), to("a")], None);
+    check(&[file("/../a", b"x"), to("../../a")], None);
+    check(
+        &[
+            file("d/../../e/a", b"x"),
+            file("d/../../e/b", b"x"),
+            to("e/b"),
+        ],
+        None,
+    );
+    check(
+        &[file("d/../../e/a", b"x"), to("d/e/a")],
+        Some("not in this layer"),
+    );
+    check(&[file("d/a", b"x"), file("d/..", b"x"), to("d/a")], None);
+}
+
+#[test]
+fn symlinks_that_lead_to_themselves_are_symlinks() {
+    let ring = || {
+        [
+            link("a", b'2', "b"),
+            link("b", b'2', "a"),
+            link("c", b'2', "c"),
+        ]
+    };
+    check(&ring(), None);
+    let with = |member| [&ring()[..], &[member]].concat();
+    check(&with(link("h", b'1', "a")), None);
+    check(&with(file("c/x", b"x")), Some("c/x: file below something"));
+    check(&with(link("h", b'1', "c/x")), Some("not in this layer"));
+}
+
+#[test]
 fn whiteouts_hide_something() {
     check(&[file("d/.wh.a", b""), file("d/.wh..wh..opq", b"")], None);
     check(
