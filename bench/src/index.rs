@@ -62,14 +62,16 @@ fn measure(name: &str, arguments: &Arguments, figures: &mut Figures) -> Result<(
     image.layout.archive(&archive)?;
 
     let mut ours = Tool::converting("soci-rs", &built("SOCI", "soci")?, &archive);
-    let mut alone = inflating(&image)?;
+    let mut alone = Tool::of_layers("inflating alone", &[], &image)?;
+    let mut ztocs = Tool::of_layers("zTOCs alone", &["--ztoc"], &image)?;
     let mut peers = Vec::new();
     for peer in &arguments.peer {
         let binary = peer.binary().context("a peer without a binary")?;
         peers.push(Tool::converting(peer.name(), binary, &archive));
     }
     for _ in 0..arguments.runs.max(1) {
-        for tool in [&mut ours, &mut alone].into_iter().chain(&mut peers) {
+        let own = [&mut ours, &mut alone, &mut ztocs];
+        for tool in own.into_iter().chain(&mut peers) {
             tool.run(scratch.path())?;
         }
     }
@@ -103,7 +105,11 @@ fn measure(name: &str, arguments: &Arguments, figures: &mut Figures) -> Result<(
     let peak = |tool: &Tool| tool.median(|took| took.peak as f64 / 1e6);
     row("peak memory", "MB", &peak, &peers)?;
     let written = |tool: &Tool| tool.median(|took| took.written as f64 / 1e6);
-    row("written to disk", "MB", &written, &peers)
+    row("written to disk", "MB", &written, &peers)?;
+    let what = format!("{name}, CPU of the zTOCs without the image's copy");
+    let cpu = |tool: &Tool| tool.median(|took| took.cpu);
+    figures.against(what, cpu(&ztocs)?, "s", &alone.name, cpu(&alone)?);
+    Ok(())
 }
 
 /// The layers of an image.
@@ -115,20 +121,21 @@ fn blobs(image: &Image) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// What no tool can leave out: this program, as a child, on one thread.
-fn inflating(image: &Image) -> Result<Tool> {
-    let this = std::env::current_exe()?;
-    let mut command = vec![this.into_os_string(), "inflate".into()];
-    command.extend(blobs(image)?.into_iter().map(PathBuf::into_os_string));
-    Ok(Tool {
-        name: "inflating alone".to_owned(),
-        command,
-        output: None,
-        runs: Vec::new(),
-    })
-}
-
 impl Tool {
+    /// This program, as a child, on one thread: what no tool can leave out.
+    fn of_layers(name: &str, flags: &[&str], image: &Image) -> Result<Self> {
+        let this = std::env::current_exe()?;
+        let mut command = vec![this.into_os_string(), "inflate".into()];
+        command.extend(flags.iter().map(OsString::from));
+        command.extend(blobs(image)?.into_iter().map(PathBuf::into_os_string));
+        Ok(Self {
+            name: name.to_owned(),
+            command,
+            output: None,
+            runs: Vec::new(),
+        })
+    }
+
     fn converting(name: &str, binary: &Path, archive: &Path) -> Self {
         let output = archive.with_file_name("converted.tar");
         let words = ["convert", "--standalone", "--min-layer-size", "0"];
