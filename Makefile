@@ -45,10 +45,11 @@ bench: setup
 	target/release/bench cold --profiles --out $(RESULTS)/headline --runs 5 $(if $(PEER),--peer '$(PEER)')
 	target/release/bench cold --profiles --out $(RESULTS)/links --image java,numpy,node \
 		--link 5ms/1gbit,30ms/1gbit,50ms/100mbit $(if $(PEER),--peer '$(PEER)')
-	target/release/bench cold --profiles --out $(RESULTS)/images --image shell,web,deep,many,ml $(if $(PEER),--peer '$(PEER)')
+	target/release/bench cold --profiles --out $(RESULTS)/images --image small,shell,web,deep,many,ml $(if $(PEER),--peer '$(PEER)')
 	target/release/bench first-read --out $(RESULTS) $(if $(PEER),--peer '$(PEER)')
 	target/release/bench warm --out $(RESULTS)
 	target/release/bench background --out $(RESULTS)
 	target/release/bench memory --out $(RESULTS)
 	target/release/bench files --out $(RESULTS)
+	target/release/bench spans --out $(RESULTS)
 	target/release/bench index --out $(RESULTS) $(if $(SOCI_PEER),--peer '$(SOCI_PEER)')

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use harness::containerd::Flavor;
 use harness::image::{Form, Image};
 use harness::registry::{Discovery, Faults, Kind, Registry};
-use harness::snapshots::{Snapshots, mount_at};
+use harness::snapshots::{Snapshots, mount_at, prepare_layers};
 use harness::snapshotter::configuration;
-use harness::stack::{Stack, V1, chain_ids, with_stack};
+use harness::stack::{Stack, V1, with_stack};
 
 /// Pulls from a registry that finds indices in one way, and runs what the image is made for.
 fn check(flavor: Flavor, form: Form, discovery: Discovery, config: &str) -> Result<()> {
@@ -117,46 +117,4 @@ fn an_index_named_by_the_client_is_used_even_with_discovery_off() -> Result<()> 
             Ok(())
         },
     )
-}
-
-/// Prepares each layer with the labels that nerdctl sets; returns the name of the top one.
-fn prepare_layers(snapshots: &mut Snapshots, reference: &str, image: &Image) -> Result<String> {
-    let (descriptor, manifest) = image.layout.image()?;
-    let index = image.index()?.digest;
-    let mut parent = String::new();
-    for (layer, chain) in manifest
-        .layers
-        .iter()
-        .zip(chain_ids(&image.layout, &manifest)?)
-    {
-        let labels = [
-            ("containerd.io/snapshot.ref", chain.as_str()),
-            ("containerd.io/snapshot/cri.image-ref", reference),
-            (
-                "containerd.io/snapshot/cri.manifest-digest",
-                &descriptor.digest,
-            ),
-            ("containerd.io/snapshot/cri.layer-digest", &layer.digest),
-            ("containerd.io/snapshot/cri.image-layers", &layer.digest),
-            (
-                "containerd.io/snapshot/remote/soci.size",
-                &layer.size.to_string(),
-            ),
-            ("containerd.io/snapshot/remote/soci.index.digest", &index),
-        ];
-        let labels = labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let key = format!("extract-{chain}");
-        match snapshots.prepare(&key, &parent, labels.collect()) {
-            Err(status) if status.code() == tonic::Code::AlreadyExists => {}
-            other => anyhow::bail!("layer {} is not already there: {other:?}", layer.digest),
-        }
-        let mut all = snapshots.list()?.into_iter();
-        let label = |info: &proto::snapshots::v1::Info| {
-            info.labels.get("containerd.io/snapshot.ref") == Some(&chain) && info.parent == parent
-        };
-        parent = all.find(label).context("the layer is not listed")?.name;
-    }
-    Ok(parent)
 }

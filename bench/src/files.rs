@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use harness::image::{Form, Image};
 use harness::link::Shape;
+use harness::snapshots::{Snapshots, prepare_layers};
+use nix::mount::MntFlags;
 use nix::sys::signal::Signal;
 
 use crate::figures::{self, Figures};
@@ -40,58 +42,111 @@ fn measure(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
         ..Shape::default()
     };
     let mut node = Node::start(&site, shape, &Mode::Ours { config: OFF }, image.name())?;
-    let megabytes = |node: &Node, line| -> Result<f64> {
-        Ok(machine::memory(node.stack.snapshotter.pid(), line)? as f64 / 1e6)
-    };
-    let idle = megabytes(&node, "VmRSS")?;
-    figures.add("before, resident", idle, "MB");
+    let before = Memory::of(&node)?;
+    figures.add("before, resident", before.resident, "MB");
+    figures.add("of that anonymous", before.anonymous, "MB");
+    let pulled = node.pull()?;
     figures.add(
         "pulled, index and zTOCs over loopback",
-        node.pull()?.as_secs_f64() * 1e3,
+        pulled.as_secs_f64() * 1e3,
         "ms",
     );
-    figures.add("mounted, peak", megabytes(&node, "VmHWM")?, "MB");
-    figures.add("mounted, resident", megabytes(&node, "VmRSS")?, "MB");
-    figures.add("of that anonymous", megabytes(&node, "RssAnon")?, "MB");
+    Memory::of(&node)?.print(figures, "mounted", &before);
     let target = node.stack.directory("view")?;
     node.view(&image, &target)?;
-    for (n, what) in ["first", "again"].into_iter().enumerate() {
+    for what in ["first", "again"] {
         let begin = Instant::now();
         let names = Tree::of(&target)?.paths.len();
         let took = begin.elapsed().as_secs_f64() * 1e3;
         figures.add(format!("walked {names} names, {what}"), took, "ms");
-        if n == 1 {
-            figures.add("walked, resident", megabytes(&node, "VmRSS")?, "MB");
-        }
     }
-    nix::mount::umount2(&target, nix::mount::MntFlags::MNT_DETACH)?;
-    let layers = image.layers()?.len();
-    let cpu_of_nothing = restarted(&mut node, layers)?;
-    figures.add(
-        "started again until all is mounted, zTOCs here",
-        cpu_of_nothing.0,
-        "ms",
-    );
-    figures.add("CPU for that", cpu_of_nothing.1, "ms");
-    figures.add("started again, peak", megabytes(&node, "VmHWM")?, "MB");
-    figures.add("started again, resident", megabytes(&node, "VmRSS")?, "MB");
+    Memory::of(&node)?.print(figures, "walked", &before);
+    nix::mount::umount2(&target, MntFlags::MNT_DETACH)?;
+    prepared_again(&node, &image, figures)?;
+    started_again(&mut node, image.layers()?.len(), figures)?;
+    Memory::of(&node)?.print(figures, "started again", &before);
     Ok(())
 }
 
-/// Milliseconds from the start of the process until every layer is mounted, and of its own time.
-fn restarted(node: &mut Node, layers: usize) -> Result<(f64, f64)> {
+/// Of the daemon, in MB.
+struct Memory {
+    resident: f64,
+    anonymous: f64,
+    peak: f64,
+}
+
+impl Memory {
+    fn of(node: &Node) -> Result<Self> {
+        let pid = node.stack.snapshotter.pid();
+        let megabytes = |line| Ok::<_, anyhow::Error>(machine::memory(pid, line)? as f64 / 1e6);
+        Ok(Self {
+            resident: megabytes("VmRSS")?,
+            anonymous: megabytes("RssAnon")?,
+            peak: megabytes("VmHWM")?,
+        })
+    }
+
+    fn print(&self, figures: &mut Figures, when: &str, before: &Self) {
+        figures.add(format!("{when}, resident"), self.resident, "MB");
+        let more = self.resident - before.resident;
+        figures.add("more than before", more, "MB");
+        figures.add("of that anonymous", self.anonymous - before.anonymous, "MB");
+        figures.add(format!("{when}, peak"), self.peak, "MB");
+    }
+}
+
+/// The image gone and prepared anew, as containerd would ask for it: its zTOCs are still here.
+fn prepared_again(node: &Node, image: &Image, figures: &mut Figures) -> Result<()> {
+    // containerd collects what nothing refers to, the view too.
+    let remove = ["images", "rm", "--sync", &node.reference];
+    node.stack.containerd.run_ctr(&remove)?;
+    wait(node, |mounts| mounts == 0)?;
+    let daemon = &node.stack.snapshotter;
+    let mut snapshots = Snapshots::connect(&daemon.socket(), "default", "soci")?;
+    let had = machine::cpu(daemon.pid())?;
+    let begin = Instant::now();
+    prepare_layers(&mut snapshots, &node.reference, image)?;
+    let took = begin.elapsed().as_secs_f64() * 1e3;
+    figures.add(
+        "first Prepare until the last is answered, zTOCs here",
+        took,
+        "ms",
+    );
+    let cpu = machine::cpu(daemon.pid())?.saturating_sub(had);
+    figures.add("CPU for that", cpu.as_secs_f64() * 1e3, "ms");
+    Ok(())
+}
+
+/// From the records and zTOCs of an earlier process.
+fn started_again(node: &mut Node, layers: usize, figures: &mut Figures) -> Result<()> {
     node.stack.snapshotter.stop(Signal::SIGTERM)?;
     let begin = Instant::now();
     node.stack.snapshotter.restart()?;
-    while node.stack.snapshotter.lazy_mounts()?.len() < layers {
+    wait(node, |mounts| mounts == layers)?;
+    // Looked at every 10 ms.
+    let took = begin.elapsed().as_secs_f64() * 1e3;
+    let cpu = machine::cpu(node.stack.snapshotter.pid())?;
+    let lines = node.stack.snapshotter.log_lines();
+    let mut restored = lines.iter().filter_map(|line| line.get("restored_in_us"));
+    let restored = restored.next_back().and_then(serde_json::Value::as_f64);
+    let restored = restored.context("the daemon does not say when it was ready")? / 1e3;
+    let what = "started again, from records and zTOCs until all is mounted";
+    figures.add(what, restored, "ms");
+    figures.add("from the start of the process", took, "ms");
+    figures.add("CPU of the process", cpu.as_secs_f64() * 1e3, "ms");
+    Ok(())
+}
+
+/// Until so many layers are mounted.
+fn wait(node: &Node, enough: impl Fn(usize) -> bool) -> Result<()> {
+    let begin = Instant::now();
+    while !enough(node.stack.snapshotter.lazy_mounts()?.len()) {
         ensure!(
             begin.elapsed() < Duration::from_secs(30),
-            "not mounted again:\n{}",
+            "not mounted, or not unmounted:\n{}",
             node.stack.logs()
         );
         std::thread::sleep(Duration::from_millis(1));
     }
-    let took = begin.elapsed().as_secs_f64() * 1e3;
-    let cpu = machine::cpu(node.stack.snapshotter.pid())?;
-    Ok((took, cpu.as_secs_f64() * 1e3))
+    Ok(())
 }

@@ -154,6 +154,33 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
 }
 
+/// Seconds of user and system time of each of its threads.
+pub(crate) fn threads(pid: u32) -> Result<Vec<f64>> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?.filter_map(Result::ok);
+    let ticks = tasks.filter_map(|task| {
+        // A thread may end meanwhile.
+        let stat = fs::read_to_string(task.path().join("stat")).ok()?;
+        let own = fields(&stat)?.get(10..12)?.iter().sum::<u64>();
+        Some(own as f64 / TICKS)
+    });
+    Ok(ticks.collect())
+}
+
+/// How often threads of this name slept and went on, which a thread that reads messages does for each of them that
+/// it had to wait for.
+pub(crate) fn wakes(pid: u32, name: &str) -> Result<u64> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))?.filter_map(Result::ok);
+    let wakes = tasks.filter_map(|task| {
+        let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let value = |key| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(line.trim())
+        };
+        (value("Name:")? == name).then(|| value("voluntary_ctxt_switches:")?.parse::<u64>().ok())?
+    });
+    Ok(wakes.sum())
+}
+
 /// A line of `/proc/PID/status` that is a size, in bytes: `VmHWM`, `VmRSS`, `RssAnon`.
 pub(crate) fn memory(pid: u32, line: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -257,6 +284,7 @@ mod tests {
         let this = std::process::id();
         assert!(memory(this, "VmHWM").unwrap() >= memory(this, "VmRSS").unwrap() / 2);
         assert!(cpu(this).is_ok());
+        assert!(!threads(this).unwrap().is_empty());
         assert_eq!(fields("7 (a ) b) S 1 2 3").unwrap(), [1, 2, 3]);
     }
 }

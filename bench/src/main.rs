@@ -16,6 +16,7 @@ mod memory;
 mod mode;
 mod needed;
 mod node;
+mod spans;
 mod start;
 mod stats;
 mod tree;
@@ -42,6 +43,7 @@ enum Command {
     Files(files::Arguments),
     Link(calibrate::Arguments),
     Index(index::Arguments),
+    Spans(spans::Arguments),
     #[command(hide = true)]
     Child(index::Child),
     #[command(hide = true)]
@@ -58,6 +60,7 @@ fn main() -> Result<()> {
         Command::Files(arguments) => files::main(&arguments),
         Command::Link(arguments) => calibrate::main(&arguments),
         Command::Index(arguments) => index::main(&arguments),
+        Command::Spans(arguments) => spans::main(&arguments),
         Command::Child(arguments) => index::child(&arguments),
         Command::Inflate(arguments) => index::inflate(&arguments),
     }

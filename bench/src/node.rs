@@ -1,6 +1,6 @@
 //! A node that has seen nothing, behind a link, and the registry at the other end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use harness::layout::Layout;
 use harness::link::{Link, Shape};
 use harness::original::EmptyState;
 use harness::scratch::Scratch;
+use harness::snapshots::{layer_directories, mount_at};
 use harness::stack::{Stack, chain_ids};
 
 use crate::mode::Mode;
@@ -124,8 +125,8 @@ impl Node {
             .with_context(|| format!("{} did not run:\n{}", image.name(), self.stack.logs()))
     }
 
-    /// Mounts the image read-only at `target`, as a container of it would see it.
-    pub(crate) fn view(&self, image: &Image, target: &Path) -> Result<()> {
+    /// Mounts the image read-only at `target`, as a container of it would see it; returns where its layers are.
+    pub(crate) fn view(&self, image: &Image, target: &Path) -> Result<Vec<PathBuf>> {
         let (_, manifest) = image.layout.image()?;
         let chain = chain_ids(&image.layout, &manifest)?;
         let parent = chain.last().context("an image without layers")?;
@@ -135,7 +136,8 @@ impl Node {
         );
         let mounts = self.stack.snapshots(self.snapshotter)?.view(&key, parent)?;
         std::fs::create_dir_all(target)?;
-        harness::snapshots::mount_at(&mounts, target)
+        mount_at(&mounts, target)?;
+        Ok(layer_directories(&mounts))
     }
 }
 

@@ -16,11 +16,15 @@ pub(crate) struct Tree {
 
 impl Tree {
     pub(crate) fn of(root: &Path) -> Result<Self> {
+        Self::of_all(&[root.to_owned()])
+    }
+
+    pub(crate) fn of_all(roots: &[PathBuf]) -> Result<Self> {
         let mut this = Self {
             paths: Vec::new(),
             files: Vec::new(),
         };
-        let mut left = vec![root.to_owned()];
+        let mut left = roots.to_vec();
         while let Some(dir) = left.pop() {
             for entry in fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
                 let (entry, path) = entry.map(|entry| (entry.metadata(), entry.path()))?;

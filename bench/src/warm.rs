@@ -1,6 +1,6 @@
 //! Files that have been read once: through our mounts, and on plain files unpacked by containerd.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
@@ -8,6 +8,7 @@ use harness::image::{Form, Image};
 use harness::link::Shape;
 
 use crate::figures::{self, Figures};
+use crate::machine;
 use crate::mode::Mode;
 use crate::node::{Node, Site, drop_page_cache};
 use crate::stats::spread;
@@ -51,28 +52,51 @@ fn measure(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
         ours.stack.directory("view-ours")?,
         plain.stack.directory("view-plain")?,
     ];
-    for (node, target) in [(&ours, &a), (&plain, &b)] {
+    let view = |node: &Node, target: &Path| -> Result<[Place; 2]> {
         node.pull()?;
-        node.view(&image, target)?;
-    }
-    let trees = [(a.as_path(), Tree::of(&a)?), (b.as_path(), Tree::of(&b)?)];
-    let [(_, one), (_, other)] = &trees;
+        let layers = node.view(&image, target)?;
+        let whole = Place::of(vec![target.to_owned()])?;
+        Ok([whole, Place::of(layers)?])
+    };
+    let [a, a_layers] = view(&ours, &a)?;
+    let [b, b_layers] = view(&plain, &b)?;
     ensure!(
-        one.paths.len() == other.paths.len(),
+        a.tree.paths.len() == b.tree.paths.len(),
         "two trees that differ"
     );
     // The first touch.
-    for (root, tree) in &trees {
+    for place in [&a, &b, &a_layers, &b_layers] {
         for (what, _) in WORK {
-            work(what, root, tree)?;
+            place.work(what)?;
         }
     }
+    let daemon = ours.stack.snapshotter.pid();
+    let messages = || machine::wakes(daemon, FUSE_THREAD);
+    let had = messages()?;
     for (what, label) in WORK {
         compare(figures, arguments.rounds, format!("{label}, warm"), |n| {
-            let (root, tree) = trees.get(n).unwrap_or(&trees[0]);
-            work(what, root, tree)
+            [&a, &b].get(n).unwrap_or(&&a).work(what)
         })?;
     }
+    // The same names without an overlay tell what of it is the kernel's FUSE and what is overlayfs on top of it.
+    for (what, label) in WORK {
+        compare(
+            figures,
+            arguments.rounds,
+            format!("{label}, warm, layers without overlay"),
+            |n| {
+                [&a_layers, &b_layers]
+                    .get(n)
+                    .unwrap_or(&&a_layers)
+                    .work(what)
+            },
+        )?;
+    }
+    figures.add(
+        "messages to the daemon for all of the above (each find asks for the size of the filesystem)",
+        messages()?.saturating_sub(had) as f64,
+        "",
+    );
     for (what, label) in WORK {
         compare(
             figures,
@@ -80,12 +104,34 @@ fn measure(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
             format!("{label}, page cache dropped"),
             |n| {
                 drop_page_cache()?;
-                let (root, tree) = trees.get(n).unwrap_or(&trees[0]);
-                work(what, root, tree)
+                [&a, &b].get(n).unwrap_or(&&a).work(what)
             },
         )?;
     }
     Ok(())
+}
+
+/// What a mount's thread is called.
+const FUSE_THREAD: &str = "soci-fuse";
+
+/// Directories and what is in them.
+struct Place {
+    roots: Vec<PathBuf>,
+    tree: Tree,
+}
+
+impl Place {
+    fn of(roots: Vec<PathBuf>) -> Result<Self> {
+        Ok(Self {
+            tree: Tree::of_all(&roots)?,
+            roots,
+        })
+    }
+
+    /// Seconds.
+    fn work(&self, what: Work) -> Result<f64> {
+        work(what, &self.roots, &self.tree)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -103,14 +149,13 @@ const WORK: [(Work, &str); 4] = [
     (Work::Large, "the largest file, in order"),
 ];
 
-/// Seconds.
-fn work(what: Work, root: &Path, tree: &Tree) -> Result<f64> {
+fn work(what: Work, roots: &[PathBuf], tree: &Tree) -> Result<f64> {
     let mut buffer = vec![0; 1 << 20];
     let took = tree::time(|| {
         match what {
             Work::Find => {
                 let status = Command::new("find")
-                    .arg(root)
+                    .args(roots)
                     .args(["-size", "+1G"])
                     .stdout(Stdio::null())
                     .status()?;

@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use layer::{Background, BackgroundOptions, Cache, CacheOptions};
@@ -52,7 +52,9 @@ pub async fn serve(root: &Path, address: &str, config: Config) -> anyhow::Result
         .await?
         .with_context(|| format!("cannot use the root directory {}", root.display()))?
     };
+    let begin = Instant::now();
     let recovered = snapshotter.recover().await?;
+    let took = begin.elapsed().as_micros();
     let listener = Address::from(address).listen()?;
     tracing::info!(
         address,
@@ -61,6 +63,7 @@ pub async fn serve(root: &Path, address: &str, config: Config) -> anyhow::Result
         snapshots = recovered.snapshots,
         layers = recovered.restored,
         failed = recovered.failed,
+        restored_in_us = u64::try_from(took).unwrap_or(u64::MAX),
         "ready",
     );
     let routes = tonic::service::Routes::new(Service::server(snapshotter));

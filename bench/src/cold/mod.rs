@@ -22,7 +22,7 @@ use session::Session;
 /// Cold starts: overlayfs, other snapshotters and ours in turn.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Images, by their names in tests/harness/image: shell, java, numpy, node, web (nginx), deep (30 layers), many
+    /// Images, by their names in tests/harness/image: small (1 MB), shell, java, numpy, node, web (nginx), deep (30 layers), many
     /// (200,000 files in a layer), ml (1 GB; minutes to make)
     #[arg(long, value_delimiter = ',', default_values_t = ["java", "numpy", "node"].map(str::to_owned))]
     image: Vec<String>,

@@ -2,6 +2,7 @@
 
 use super::recipe::{Recipe, Source};
 use super::step::Step;
+use super::synthetic;
 
 /// `System.out.println("hello from java")`, compiled; the image has no compiler.
 const HELLO: &str = concat!(
@@ -36,7 +37,15 @@ macro_rules! part {
     };
 }
 
-pub(super) static LARGE: [Recipe; 6] = [
+pub(super) static LARGE: [Recipe; 7] = [
+    // So small that there is little to be lazy about.
+    Recipe {
+        name: "small",
+        command: &["/bin/cat", "/hello"],
+        prints: "hello from tiny",
+        indexed: true,
+        source: Source::Synthetic(synthetic::tiny, "1"),
+    },
     Recipe {
         name: "shell",
         command: &["sh", "-c", "echo hello from sh"],
