@@ -136,6 +136,16 @@ fn an_image_too_small_for_an_index_runs() -> Result<()> {
 }
 
 #[test]
+fn an_image_too_small_to_gain_from_its_index_is_unpacked() -> Result<()> {
+    let image = Image::get("small", Form::V2)?;
+    let expected = Expected {
+        lazy_layers: 0,
+        said: &["min_image_size"],
+    };
+    check(&image, &image.layout, Faults::default(), &expected)
+}
+
+#[test]
 fn layers_that_the_index_leaves_out_are_unpacked() -> Result<()> {
     let image = Image::get("jvm", Form::Sparse)?;
     let index: Manifest = image.layout.json(&image.index()?.digest)?;

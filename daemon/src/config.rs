@@ -415,11 +415,23 @@ pub struct Mirror {
 }
 
 /// `[snapshotter]`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshotter {
     pub min_layer_size: i64,
+    /// Images whose layers are smaller than this together are left to containerd, which is faster then.
+    pub min_image_size: ByteSize,
     pub allow_invalid_mounts_on_restart: bool,
+}
+
+impl Default for Snapshotter {
+    fn default() -> Self {
+        Self {
+            min_layer_size: 0,
+            min_image_size: ByteSize(4 << 20),
+            allow_invalid_mounts_on_restart: false,
+        }
+    }
 }
 
 /// `[layer]`, ours: what loaded layers may take.

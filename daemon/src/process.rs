@@ -169,6 +169,7 @@ fn image_options(config: &Config) -> image::Options {
             v2: config.pull_modes.soci_v2.enable,
         },
         min_layer_size: u64::try_from(config.snapshotter.min_layer_size).unwrap_or(0),
+        min_image_size: config.snapshotter.min_image_size.0,
         mount_timeout: Duration::from_secs(config.mount_timeout_sec),
         max_concurrency: usize::try_from(config.max_concurrency).unwrap_or(usize::MAX),
         prefetch: config.prefetch.enable,

@@ -15,7 +15,9 @@ use crate::node::{Node, Site};
 /// The snapshotter writes a profile when a start has read nothing new for a while.
 const LIMIT: Duration = Duration::from_secs(90);
 
-const READERS_ONLY: &str = "[background_fetch]\ndisable = true\n";
+/// Lazy however small the image is.
+const READERS_ONLY: &str =
+    "[background_fetch]\ndisable = true\n[snapshotter]\nmin_image_size = \"0\"\n";
 
 #[derive(Clone)]
 pub(crate) struct Prepared {

@@ -157,6 +157,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
     ("resolver.host.*.mirrors.[].insecure", Works),
     ("resolver.host.*.mirrors.[].request_timeout_sec", Works),
     ("snapshotter.min_layer_size", Works),
+    ("snapshotter.min_image_size", Works),
     (
         "snapshotter.allow_invalid_mounts_on_restart",
         Nothing("a layer that cannot be mounted again never keeps the daemon from starting"),

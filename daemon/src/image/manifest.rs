@@ -42,6 +42,13 @@ impl Manifest {
         fetched.map_err(|reason| reason.to_string())
     }
 
+    /// Of all layers as the registry stores them.
+    pub(super) async fn size(&self) -> Result<u64, String> {
+        let manifest = self.get().await?;
+        let sizes = manifest.layers().iter().map(|layer| layer.size());
+        Ok(sizes.fold(0, u64::saturating_add))
+    }
+
     /// The layers above `layer` with their sizes, in the order in which they are asked for.
     pub(super) async fn above(&self, layer: &Digest) -> Result<Vec<(Digest, u64)>, String> {
         let manifest = self.get().await?;

@@ -38,6 +38,8 @@ pub struct Options {
     pub ways: Ways,
     /// Layers smaller than this many bytes are pulled whole.
     pub min_layer_size: u64,
+    /// Images whose layers are smaller than this together are left to containerd.
+    pub min_image_size: u64,
     pub mount_timeout: Duration,
     /// Layers resolved at the same time.
     pub max_concurrency: usize,
@@ -167,7 +169,17 @@ impl Images {
         let manifest = Arc::new(Manifest::new(contents.clone(), request.manifest.clone()));
         let ranges = Ranges::new(repository, Arc::clone(&manifest));
         let ways = self.options.ways;
-        match discovery::find(&contents, &manifest, &ranges, &request, ways).await {
+        let find = discovery::find(&contents, &manifest, &ranges, &request, ways);
+        // The manifest is here before an index that it names.
+        let found = tokio::select! {
+            biased;
+            found = find => match found {
+                Ok(found) => self.too_small(&manifest).await.map_or(Ok(found), Err),
+                Err(none) => Err(none),
+            },
+            Some(none) = self.too_small(&manifest) => Err(none),
+        };
+        match found {
             Ok(found) => {
                 tracing::info!(
                     image,
@@ -191,11 +203,24 @@ impl Images {
                 if broken {
                     tracing::warn!(image, manifest = %request.manifest, reason, "image has no usable SOCI index: {way}");
                 } else {
-                    tracing::info!(image, manifest = %request.manifest, reason, "image has no SOCI index: {way}");
+                    tracing::info!(image, manifest = %request.manifest, reason, "image is not loaded lazily: {way}");
                 }
-                Err(format!("the image has no usable SOCI index: {reason}").into())
+                Err(format!("the image is not loaded lazily: {reason}").into())
             }
         }
+    }
+
+    /// Index and zTOCs take two round trips more than the layers themselves, which pays only where those take longer.
+    async fn too_small(&self, manifest: &Manifest) -> Option<NoIndex> {
+        let least = self.options.min_image_size;
+        let size = manifest.size().await.ok().filter(|size| *size < least)?;
+        let reason = format!(
+            "its layers have {size} bytes together, fewer than snapshotter.min_image_size = {least}"
+        );
+        Some(NoIndex {
+            reason,
+            broken: false,
+        })
     }
 
     async fn serve(
