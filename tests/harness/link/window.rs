@@ -74,4 +74,23 @@ mod tests {
         now += Duration::from_secs(1);
         assert_eq!(window.room(now), Ok(INITIAL));
     }
+
+    #[test]
+    fn a_new_connection_needs_seven_round_trips_for_a_megabyte() {
+        let round_trip = Duration::from_millis(50);
+        let mut window = Window::new(round_trip);
+        let begin = Instant::now();
+        let (mut now, mut sent) = (begin, 0);
+        while sent < 1 << 20 {
+            match window.room(now) {
+                Ok(room) => {
+                    window.sent(now, room);
+                    sent += room;
+                }
+                Err(at) => now = at,
+            }
+        }
+        // 14.6 KB doubled six times, the first of seven at once.
+        assert_eq!(now - begin, round_trip * 6);
+    }
 }
