@@ -11,9 +11,10 @@ const SAMPLES: usize = 16;
 /// How much more than the delay is kept under way: what a reader's answer may have to wait behind.
 const QUEUE: Duration = Duration::from_millis(40);
 /// The same where nobody waits for what is under way.
-const BACKGROUND_QUEUE: Duration = Duration::from_millis(15);
+const BACKGROUND_QUEUE: Duration = Duration::from_millis(10);
 /// Before anything is known, and the least and the most there may be.
 const FIRST: u64 = 4 << 20;
+const BACKGROUND_FIRST: u64 = 2 << 20;
 const LEAST: u64 = 512 << 10;
 const MOST: u64 = 64 << 20;
 /// From the answer to a reader's next request, as a guess.
@@ -68,18 +69,18 @@ impl Link {
 
     /// Bytes asked for and not yet here with which the link is never idle and its queue stays short.
     pub(crate) fn window(&self) -> u64 {
-        self.0.lock().window(QUEUE)
+        self.0.lock().window(QUEUE, FIRST)
     }
 
     /// As much of that as the background may have.
     pub(crate) fn background_window(&self) -> u64 {
-        self.0.lock().window(BACKGROUND_QUEUE)
+        self.0.lock().window(BACKGROUND_QUEUE, BACKGROUND_FIRST)
     }
 }
 
 impl State {
-    fn window(&self, queue: Duration) -> u64 {
-        self.carries(queue).unwrap_or(FIRST).clamp(LEAST, MOST)
+    fn window(&self, queue: Duration, first: u64) -> u64 {
+        self.carries(queue).unwrap_or(first).clamp(LEAST, MOST)
     }
 
     /// Bytes in a round trip and as long again as `more`; None as long as nothing is known.
@@ -196,7 +197,7 @@ mod tests {
     }
 
     fn check(state: &State, expected: u64) {
-        let window = state.window(BACKGROUND_QUEUE);
+        let window = state.window(BACKGROUND_QUEUE, FIRST);
         assert!(
             window.abs_diff(expected) <= expected / 20,
             "{window}, not {expected}"
@@ -206,14 +207,14 @@ mod tests {
     #[test]
     fn what_is_under_way_covers_the_delay_and_a_short_queue() {
         for (delay, rate, expected) in [
-            (100, 12_500_000, 1_437_500),
-            (20, 50_000_000, 1_750_000),
-            (60, 125_000_000, 9_375_000),
+            (100, 12_500_000, 1_375_000),
+            (20, 50_000_000, 1_500_000),
+            (60, 125_000_000, 8_750_000),
             (1, 1_000_000, LEAST),
             (100, 10_000_000_000, MOST),
         ] {
             let mut state = State::default();
-            assert_eq!(state.window(BACKGROUND_QUEUE), FIRST);
+            assert_eq!(state.window(BACKGROUND_QUEUE, FIRST), FIRST);
             a_second(&mut state, delay, rate, &mut Instant::now());
             check(&state, expected);
         }
@@ -229,6 +230,6 @@ mod tests {
         for _ in 0..2 * SAMPLES {
             a_second(&mut state, 500, 50_000_000, &mut now);
         }
-        check(&state, 1_750_000);
+        check(&state, 1_500_000);
     }
 }

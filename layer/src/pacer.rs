@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// So many requests share what may be under way.
-const REQUESTS: u64 = 4;
+/// A request is put off until there is room for this part of what may be under way; it gets all the room there is.
+const PART: u64 = 4;
 /// Fewer bytes are no request of their own: what a slow link's reader may have to wait behind.
 const LEAST: u64 = 256 << 10;
 /// A capped request has at most what the cap lets through in a tenth of a second, but no less than this.
@@ -122,7 +122,7 @@ impl Pacer {
 
 impl State {
     fn request(&self, window: u64) -> u64 {
-        let share = (window / REQUESTS).max(LEAST);
+        let share = (window / PART).max(LEAST);
         let capped = self.cap.map(|cap| (cap / 10).max(LEAST_CAPPED));
         share.min(capped.unwrap_or(u64::MAX))
     }
@@ -131,11 +131,14 @@ impl State {
         if self.paused {
             return Next::Change;
         }
-        let bytes = self.request(window).min(most);
-        if self.under_way > 0 && self.under_way.saturating_add(bytes) > window {
+        let room = window.saturating_sub(self.under_way);
+        let least = self.request(window).min(most);
+        if self.under_way > 0 && room < least {
             return Next::Change;
         }
+        let mut bytes = most.min(room).max(least);
         if let Some(cap) = self.cap {
+            bytes = least;
             let start = self.not_before.unwrap_or(now);
             if start > now {
                 return Next::At(start);
@@ -179,12 +182,22 @@ mod tests {
     fn no_more_is_under_way_than_the_link_takes() {
         let mut state = State::default();
         let (window, now) = (4 << 20, Instant::now());
-        let mut taken = 0;
-        while let Next::Take(bytes) = state.next(u64::MAX, window, now) {
-            assert_eq!(bytes, 1 << 20);
-            taken += bytes;
+        for (most, expected) in [(1 << 20, 1 << 20), (5 << 19, 5 << 19), (1 << 19, 1 << 19)] {
+            assert!(
+                matches!(state.next(most, window, now), Next::Take(bytes) if bytes == expected)
+            );
         }
-        assert_eq!(taken, window);
+        assert!(matches!(state.next(1, window, now), Next::Change), "full");
+        state.under_way -= 1 << 19;
+        let small = state.next(u64::MAX, window, now);
+        assert!(matches!(small, Next::Change), "not worth a request");
+        state.under_way -= 1 << 20;
+        let all = state.next(u64::MAX, window, now);
+        assert!(
+            matches!(all, Next::Take(bytes) if bytes == 3 << 19),
+            "all the room"
+        );
+        assert_eq!(state.under_way, window);
         state.under_way = 0;
         assert!(
             matches!(state.next(7, 3, now), Next::Take(7)),

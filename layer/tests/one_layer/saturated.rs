@@ -9,7 +9,7 @@ use std::time::Duration;
 const SPAN: u64 = 4 << 20;
 const SPANS: u32 = 10;
 /// As much as is asked for at once while nothing is known of the link.
-const FIRST: u64 = 4 << 20;
+const FIRST: u64 = 2 << 20;
 
 /// Long enough for anything that was going to be asked.
 async fn a_while() {
@@ -49,7 +49,7 @@ async fn check_order(in_flight: u64) {
     bench.blob.hold();
     let background = Background::start(&bench.cache, eager());
     background.add(&bench.layer);
-    until(&bench, 2).await;
+    until(&bench, 1).await;
     a_while().await;
     let full = bench.blob.count();
     let parts = bench.blob.requests();
