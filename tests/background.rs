@@ -68,8 +68,8 @@ impl Site<'_> {
     fn put_profile(&self, layer: &Descriptor, bytes: u64) -> Result<()> {
         let digest = self.image.layout.image()?.0.digest;
         let dir = self.stack.snapshotter.root().join("profiles");
-        let layer = serde_json::json!({ "digest": layer.digest, "reads": [[0, bytes, 0]] });
-        let profile = serde_json::json!({ "version": 1, "runs": 1, "layers": [layer] });
+        let layer = serde_json::json!({ "digest": layer.digest, "reads": [[0, bytes, 0, 1]] });
+        let profile = serde_json::json!({ "version": "1.0", "runs": 1, "layers": [layer] });
         fs::create_dir_all(&dir)?;
         let path = dir.join(format!("{digest}.json"));
         fs::write(path, profile.to_string()).context("the profile")

@@ -8,6 +8,7 @@ use harness::image::{Form, Image};
 use crate::calibrate;
 use crate::figures::{self, Figures};
 use crate::links::{self, Named};
+use crate::machine;
 use crate::mode::Mode;
 use crate::node::{Node, Site};
 use crate::stats::percentile;
@@ -60,13 +61,14 @@ fn measure(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
         Ok(node)
     };
 
-    let rate = filling(&image, &start(AT_ONCE)?)?;
+    let (rate, cpu) = filling(&image, &start(AT_ONCE)?)?;
     let plain = calibrate::measure(shape)?.rate;
     let link = arguments.link.rate as f64;
     let what = "the background with nobody reading";
     figures.against(what, rate / 1e6, "MB/s", "the link", link / 1e6);
     figures.against(what, rate / 1e6, "MB/s", "a plain download", plain / 1e6);
     figures.add("share of the free bandwidth", rate / link * 100.0, "%");
+    figures.add("one core taken by the snapshotter", cpu * 100.0, "%");
 
     let (mut alone, mut beside, mut here) = (Vec::new(), Vec::new(), 0);
     for _ in 0..arguments.rounds {
@@ -103,8 +105,10 @@ fn measure(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// Bytes a second until all layers are here.
-fn filling(image: &Image, node: &Node) -> Result<f64> {
+/// Bytes a second until all layers are here, and the snapshotter's share of a core meanwhile.
+fn filling(image: &Image, node: &Node) -> Result<(f64, f64)> {
+    let cpu = || machine::cpu(node.stack.snapshotter.pid());
+    let used = cpu()?;
     let whole: u64 = image.layers()?.iter().map(|layer| layer.size).sum();
     let (begin, had) = (Instant::now(), node.link.counts().down);
     while node.link.counts().down < whole {
@@ -115,7 +119,9 @@ fn filling(image: &Image, node: &Node) -> Result<f64> {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(whole.saturating_sub(had) as f64 / begin.elapsed().as_secs_f64())
+    let took = begin.elapsed().as_secs_f64();
+    let used = cpu()?.saturating_sub(used).as_secs_f64();
+    Ok((whole.saturating_sub(had) as f64 / took, used / took))
 }
 
 /// Milliseconds of each read.
