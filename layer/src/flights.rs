@@ -39,6 +39,10 @@ pub(crate) struct Lead {
 pub(crate) struct Flight(watch::Receiver<Option<Outcome>>);
 
 impl Flights {
+    pub(crate) fn has(&self, span: u32) -> bool {
+        self.under_way.lock().contains_key(&span)
+    }
+
     /// Asks `present` only where nobody is bringing the span. A lead ends after its span has become present:
     /// so a span is at no moment neither present nor under way.
     pub(crate) fn claim<P>(

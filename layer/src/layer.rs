@@ -422,6 +422,15 @@ impl Layer {
         self.loader.source.is_some() && self.loader.store().presence(span) == Presence::Absent
     }
 
+    /// Compressed bytes of those of these spans that are neither here nor on their way.
+    pub(crate) fn outstanding(&self, spans: Range<u32>) -> u64 {
+        let flights = &self.loader.store().flights;
+        spans
+            .filter(|&span| self.lacks(span) && !flights.has(span))
+            .map(|span| self.compressed(span))
+            .sum()
+    }
+
     pub(crate) fn compressed(&self, span: u32) -> u64 {
         let range = self.loader.table().compressed(SpanId(span));
         range.map_or(0, |range| range.end.saturating_sub(range.start))

@@ -100,11 +100,7 @@ impl Starts {
             let mut less = std::pin::pin!(self.meter.less().notified());
             less.as_mut().enable();
             while let Some(job) = self.take() {
-                let (this, share) = (Arc::clone(&self), self.meter.take(job.compressed));
-                tokio::spawn(async move {
-                    this.bring(&job, share).await;
-                    this.done();
-                });
+                self.launch(job);
             }
             if self.state.lock().waiting.is_empty() {
                 self.more.notified().await;
@@ -125,13 +121,29 @@ impl Starts {
         self.state.lock().take(room)
     }
 
-    async fn bring(&self, job: &Job, share: Arc<Share>) {
-        // Unmounted meanwhile.
-        let Some(layer) = job.layer.upgrade() else {
-            return;
+    fn launch(self: &Arc<Self>, job: Job) {
+        let (layer, bytes) = match job.layer.upgrade() {
+            Some(layer) => {
+                let bytes = layer.outstanding(job.spans.clone());
+                (layer, bytes)
+            }
+            // Unmounted meanwhile.
+            None => return self.done(),
         };
+        if bytes == 0 {
+            // A reader was faster; what he brings takes no share.
+            return self.done();
+        }
+        let (this, share) = (Arc::clone(self), self.meter.take(bytes));
+        tokio::spawn(async move {
+            this.bring(&layer, job.spans, share).await;
+            this.done();
+        });
+    }
+
+    async fn bring(&self, layer: &Layer, spans: Range<u32>, share: Arc<Share>) {
         self.cache.metrics().start_requests.add(1);
-        if let Err(error) = layer.bring(job.spans.clone(), Some(share)).await {
+        if let Err(error) = layer.bring(spans, Some(share)).await {
             tracing::debug!(target: "layer", layer = %layer.name(), %error, "a start-up profile is left to the readers");
         }
     }
