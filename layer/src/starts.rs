@@ -122,19 +122,13 @@ impl Starts {
     }
 
     fn launch(self: &Arc<Self>, job: Job) {
-        let (layer, bytes) = match job.layer.upgrade() {
-            Some(layer) => {
-                let bytes = layer.outstanding(job.spans.clone());
-                (layer, bytes)
-            }
+        let Some(layer) = job.layer.upgrade() else {
             // Unmounted meanwhile.
-            None => return self.done(),
-        };
-        if bytes == 0 {
-            // A reader was faster; what he brings takes no share.
             return self.done();
-        }
-        let (this, share) = (Arc::clone(self), self.meter.take(bytes));
+        };
+        // Where a reader was faster, what he brings takes no share.
+        let share = self.meter.take(layer.outstanding(job.spans.clone()));
+        let this = Arc::clone(self);
         tokio::spawn(async move {
             this.bring(&layer, job.spans, share).await;
             this.done();
