@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const KIB: u64 = 1024;
 const MAX_PERMITS: u32 = u32::MAX >> 4;
 
-/// Half for what readers wait for, so that nothing else stands in their way. Of the other half the background never has so much
-/// that nothing is left for what is read soon.
+/// Three eighths for what readers wait for, so that nothing else stands in their way. Of the rest the background never has so much
+/// that nothing is left for what is read soon, but enough to fill a link while spans are inflated and written.
 pub(crate) struct Budget {
     readers: Part,
     others: Part,
@@ -71,11 +71,11 @@ impl Part {
 
 impl Budget {
     pub(crate) fn new(bytes: u64) -> Budget {
-        let half = bytes / 2;
+        let sixteenth = bytes / 16;
         Budget {
-            readers: Part::new(half),
-            others: Part::new(half),
-            background: Part::new(half / 8 * 5),
+            readers: Part::new(sixteenth.saturating_mul(6)),
+            others: Part::new(sixteenth.saturating_mul(10)),
+            background: Part::new(sixteenth.saturating_mul(7)),
             taken: Arc::default(),
         }
     }
@@ -126,15 +126,15 @@ mod tests {
 
     #[tokio::test]
     async fn memory_counts_until_the_last_reader_has_let_go_of_it() {
-        let budget = Budget::new(200 * KIB);
-        let taken = budget.take(100 * KIB, Urgency::Reader).await;
+        let budget = Budget::new(160 * KIB);
+        let taken = budget.take(60 * KIB, Urgency::Reader).await;
         assert!(is_left(&budget, 1, Urgency::Soon));
         assert!(!is_left(&budget, 1, Urgency::Reader));
         let bytes = taken.hold(vec![7; 10]);
         let slice = bytes.slice(3..4);
         drop(bytes);
         assert!(!is_left(&budget, 1, Urgency::Reader));
-        assert_eq!(budget.taken(), 100 * KIB);
+        assert_eq!(budget.taken(), 60 * KIB);
         drop(slice);
         assert_eq!(budget.taken(), 0);
         assert!(is_left(&budget, 1 << 40, Urgency::Reader));
@@ -150,7 +150,7 @@ mod tests {
         let soon = budget.take(30 * KIB, Urgency::Soon).await;
         assert!(!is_left(&budget, 1, Urgency::Soon));
         drop(background);
-        let all = budget.take(50 * KIB, Urgency::Background).await;
+        let all = budget.take(70 * KIB, Urgency::Background).await;
         assert!(!is_left(&budget, 1, Urgency::Background));
         drop((soon, all));
         assert_eq!(budget.taken(), 0);

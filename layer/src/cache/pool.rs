@@ -34,7 +34,7 @@ pub struct CacheOptions {
     /// Without a disk the pool of memory is the whole cache of lazily loaded layers.
     pub disk: bool,
     /// The most bytes that spans on their way hold at a time: compressed, inflated, and until the disk and every reader have them.
-    /// Half of it is for what readers wait for. A span larger than that goes alone.
+    /// Three eighths of it are for what readers wait for. A span larger than that goes alone.
     pub in_flight: u64,
     /// How many spans are verified and inflated at a time; 0 means one per core.
     pub inflate: usize,
