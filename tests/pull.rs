@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use harness::containerd::Flavor;
 use harness::image::{Form, Image};
 use harness::registry::{Discovery, Faults, Kind, Registry};
-use harness::snapshots::{Snapshots, mount_at, prepare_layers};
+use harness::snapshots::{Snapshots, mount_at};
 use harness::snapshotter::configuration;
-use harness::stack::{Stack, V1, with_stack};
+use harness::stack::{Stack, V1, prepare_layers, with_stack};
 
 /// Pulls from a registry that finds indices in one way, and runs what the image is made for.
 fn check(flavor: Flavor, form: Form, discovery: Discovery, config: &str) -> Result<()> {

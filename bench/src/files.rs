@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use harness::image::{Form, Image};
 use harness::link::Shape;
-use harness::snapshots::{Snapshots, prepare_layers};
+use harness::snapshots::Snapshots;
+use harness::stack::prepare_layers;
 use nix::mount::MntFlags;
 use nix::sys::signal::Signal;
 

@@ -14,8 +14,10 @@ use crate::content;
 
 /// It is on this machine; and it waits for us while it is asked.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// A download that stands still for so long is not waited for.
+/// A download that stands still for so long is not waited for; and one of which nothing has come yet, which may stand
+/// behind others, for so long.
 const STANDSTILL: Duration = Duration::from_millis(500);
+const FIRST_BYTE: Duration = Duration::from_millis(100);
 /// Between two looks at a download.
 const LOOK: Duration = Duration::from_millis(3);
 /// containerd sends up to this much at once.
@@ -166,10 +168,12 @@ impl Progress {
             self.offset = offset;
             self.since = now;
         }
-        match self.offset {
-            Some(_) => now.duration_since(self.since) < STANDSTILL,
-            None => self.looks < 2,
-        }
+        let patience = match self.offset {
+            Some(0) => FIRST_BYTE,
+            Some(_) => STANDSTILL,
+            None => return self.looks < 2,
+        };
+        now.duration_since(self.since) < patience
     }
 }
 
@@ -187,11 +191,18 @@ mod tests {
         };
         check(None, 0, true);
         check(Some(0), 0, true);
-        check(Some(0), 400, true);
-        check(Some(1), 450, true);
+        check(Some(0), 90, true);
+        check(Some(1), 95, true);
         // Being committed.
-        check(None, 900, true);
-        check(None, 950, false);
+        check(None, 590, true);
+        check(None, 595, false);
+    }
+
+    #[test]
+    fn a_download_that_does_not_begin_is_not_waited_for_long() {
+        let (mut progress, begin) = (Progress::begin(), Instant::now());
+        assert!(progress.goes_on(Some(0), begin));
+        assert!(!progress.goes_on(Some(0), begin + FIRST_BYTE));
     }
 
     #[test]

@@ -16,10 +16,8 @@ use proto::types::Mount;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::image::Image;
 use crate::mountinfo::lowerdirs;
 use crate::runtime::block_on;
-use crate::stack::chain_ids;
 
 /// A connection over a unix socket.
 pub fn connect(socket: &Path) -> Result<Channel> {
@@ -119,48 +117,6 @@ impl Snapshots {
         block_on(self.client.remove(request))?;
         Ok(())
     }
-}
-
-/// Prepares each layer with the labels that nerdctl sets; returns the name of the top one.
-pub fn prepare_layers(snapshots: &mut Snapshots, reference: &str, image: &Image) -> Result<String> {
-    let (descriptor, manifest) = image.layout.image()?;
-    let index = image.index()?.digest;
-    let mut parent = String::new();
-    for (layer, chain) in manifest
-        .layers
-        .iter()
-        .zip(chain_ids(&image.layout, &manifest)?)
-    {
-        let labels = [
-            ("containerd.io/snapshot.ref", chain.as_str()),
-            ("containerd.io/snapshot/cri.image-ref", reference),
-            (
-                "containerd.io/snapshot/cri.manifest-digest",
-                &descriptor.digest,
-            ),
-            ("containerd.io/snapshot/cri.layer-digest", &layer.digest),
-            ("containerd.io/snapshot/cri.image-layers", &layer.digest),
-            (
-                "containerd.io/snapshot/remote/soci.size",
-                &layer.size.to_string(),
-            ),
-            ("containerd.io/snapshot/remote/soci.index.digest", &index),
-        ];
-        let labels = labels
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let key = format!("extract-{chain}");
-        match snapshots.prepare(&key, &parent, labels.collect()) {
-            Err(status) if status.code() == tonic::Code::AlreadyExists => {}
-            other => anyhow::bail!("layer {} is not already there: {other:?}", layer.digest),
-        }
-        let mut all = snapshots.list()?.into_iter();
-        let label = |info: &Info| {
-            info.labels.get("containerd.io/snapshot.ref") == Some(&chain) && info.parent == parent
-        };
-        parent = all.find(label).context("the layer is not listed")?.name;
-    }
-    Ok(parent)
 }
 
 /// The directories that a view of several layers, or of one, is made of: base first.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use parking_lot::{Mutex, MutexGuard};
+use proto::snapshots::v1::Info;
 use sha2::{Digest as _, Sha256};
 
 use crate::cache::hex;
@@ -194,4 +195,46 @@ pub fn chain_ids(layout: &Layout, manifest: &Manifest) -> Result<Vec<String>> {
         chain.push(next);
     }
     Ok(chain)
+}
+
+/// Prepares each layer with the labels that nerdctl sets; returns the name of the top one.
+pub fn prepare_layers(snapshots: &mut Snapshots, reference: &str, image: &Image) -> Result<String> {
+    let (descriptor, manifest) = image.layout.image()?;
+    let index = image.index()?.digest;
+    let mut parent = String::new();
+    for (layer, chain) in manifest
+        .layers
+        .iter()
+        .zip(chain_ids(&image.layout, &manifest)?)
+    {
+        let labels = [
+            ("containerd.io/snapshot.ref", chain.as_str()),
+            ("containerd.io/snapshot/cri.image-ref", reference),
+            (
+                "containerd.io/snapshot/cri.manifest-digest",
+                &descriptor.digest,
+            ),
+            ("containerd.io/snapshot/cri.layer-digest", &layer.digest),
+            ("containerd.io/snapshot/cri.image-layers", &layer.digest),
+            (
+                "containerd.io/snapshot/remote/soci.size",
+                &layer.size.to_string(),
+            ),
+            ("containerd.io/snapshot/remote/soci.index.digest", &index),
+        ];
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let key = format!("extract-{chain}");
+        match snapshots.prepare(&key, &parent, labels.collect()) {
+            Err(status) if status.code() == tonic::Code::AlreadyExists => {}
+            other => anyhow::bail!("layer {} is not already there: {other:?}", layer.digest),
+        }
+        let mut all = snapshots.list()?.into_iter();
+        let label = |info: &Info| {
+            info.labels.get("containerd.io/snapshot.ref") == Some(&chain) && info.parent == parent
+        };
+        parent = all.find(label).context("the layer is not listed")?.name;
+    }
+    Ok(parent)
 }

@@ -129,6 +129,9 @@ fn shown(request: &Request) -> String {
     format!("{came}-{answered}: {method} {kind:?} {name} {range:?} {status}")
 }
 
+/// However little is in them.
+const SMALL_IMAGES: &str = "[snapshotter]\nmin_image_size = \"0\"\n";
+
 /// The registry only.
 const ALONE: &str = "[content_store]\ncontainerd_address = \"\"\n";
 
@@ -160,7 +163,8 @@ fn pulls(layers: u8, form: Form, config: &str) -> Result<Vec<Vec<Request>>> {
         delay: DELAY,
         ..Faults::default()
     });
-    let config = configuration(&format!("{NO_BACKGROUND}{config}"), registry.address());
+    let config = format!("{NO_BACKGROUND}{SMALL_IMAGES}{config}");
+    let config = configuration(&config, registry.address());
     let mut pulls = Vec::new();
     with_stack(Flavor::Transfer, &config, |stack| {
         for name in ["first", "second"] {
@@ -179,8 +183,8 @@ fn pulls(layers: u8, form: Form, config: &str) -> Result<Vec<Vec<Request>>> {
     Ok(pulls)
 }
 
-/// containerd has the manifest and the index before it asks for the first layer, and is downloading zTOCs: what it has
-/// not begun with is asked for beside the probe of the host.
+/// containerd has the manifest and the index before it asks for the first layer, and is downloading zTOCs: what it does
+/// not begin with soon is asked for, on a quick machine beside the probe of the host.
 #[test]
 fn what_containerd_downloads_is_not_downloaded_again() -> Result<()> {
     for layers in [3, 30] {
@@ -189,7 +193,7 @@ fn what_containerd_downloads_is_not_downloaded_again() -> Result<()> {
             let lines = lines.join("\n");
             let manifests = ours.iter().filter(|request| request.kind == Kind::Manifest);
             ensure!(
-                manifests.count() == 0 && serial(&ours) <= 1 && ours.len() <= usize::from(layers),
+                manifests.count() == 0 && serial(&ours) <= 2 && ours.len() <= usize::from(layers),
                 "asked for what containerd has:\n{lines}"
             );
         }
