@@ -33,6 +33,8 @@ const BACKGROUND_REQUEST: u64 = 4 << 20;
 /// Serves until SIGINT or SIGTERM.
 pub async fn serve(root: &Path, address: &str, config: Config) -> anyhow::Result<()> {
     raise_file_limit();
+    // Beside everything else that has to be done before the first image.
+    tokio::task::spawn_blocking(image::compile_reference_parser);
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
